@@ -1,0 +1,40 @@
+"""Signalbox runs declared commands as steps of jobs and reports them to Datadog CI Visibility.
+
+A pipeline file becomes a ``Pipeline`` (what was declared). A ``Plan`` says what to do, skip or stop
+at, given the journal of earlier executions and the answers to gates. The engine carries the plan
+out through executors and tells its observers what happened. The recorder, one observer, turns that
+into events and appends them to the journal. The journal is the only state, and everything else
+reads it: delivery sends what is unsent, ``plan`` finds what is left to do, reports show it.
+
+A module imports only from rows above its own; one library has one home. ``tests/test_layers.py``
+reads this map and the imports, and keeps both true::
+
+    1  errors       the tree of expected errors, each with its exit code and its hint
+       pipeline     what was declared: Pipeline, Job, Step, Gate, Parameter, Service
+       execution    which run this is: identity, lineage, the ids of its parts, the clock
+       notice       what the engine tells: JobStarted, StepFinished, ...; Exit; History
+       event        what is reported, as the intake's data model has it; encoded to bytes once
+    2  scope        which variables there are; $NAME in names, tags and images
+       manifest     YAML text -> Pipeline, or every mistake with line and column
+       plan         Pipeline + History + answers -> Plan, matrix expanded
+       timing       queue time, execution time, critical path
+       failure      how a step ended + the end of its output -> error
+       redact       streaming masker: the same result for every split of the stream
+       entries      what a step writes into its files: tags, measures, outputs
+    3  executors    the Executor contract; process
+       providers    one file per host CI: its facts, log groups, outputs, job page
+       commit       the commit under test
+       journal      the SQLite file: executions, events (an outbox), answers to gates
+       intake       bytes -> HTTP -> what the answer means
+       console      what a person sees while it runs
+       report       an execution as a terminal tree, Markdown
+    4  engine       carry out a Plan: order, retries, time limits, cancel; tells its observers
+       recorder     the observer that makes events: ids, times, tags, errors -> journal
+       delivery     journal -> intake: batches, waiting, what is final, the time budget at exit
+    5  cli          one file per command; reads the environment, makes the clock, exits
+
+Modules of one row do not import each other, but for rows 1 and 2, where a module may import those
+that stand before it.
+"""
+
+__version__ = "0.1.0"
