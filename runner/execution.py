@@ -41,6 +41,25 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: str = ""
 
 
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """What one source (the host CI, ``DD_GIT_*``, git itself) says of the commit; "" is unknown."""
+
+    repository_url: str = ""
+    sha: str = ""
+    branch: str = ""
+    tag: str = ""
+    message: str = ""
+    author_name: str = ""
+    author_email: str = ""
+    author_time: str = ""
+    committer_name: str = ""
+    committer_email: str = ""
+    commit_time: str = ""
+    default_branch: str = ""
+    head_sha: str = ""
+    """The head of a pull request, when ``sha`` is its merge with the base."""
+
+
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a pipeline, as every event names it. Fixed before the first step starts."""
 
