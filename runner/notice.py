@@ -167,6 +167,8 @@ class StepFinished(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     said: Said = Said()
     tags: Mapping[str, str] = {}
+    retried: bool = False
+    """The step may have several attempts; they are told apart by a tag."""
     allowed: bool = False
     again: bool = False
     tail: str = ""

@@ -1,0 +1,316 @@
+"""One job carried out: its steps in order, their attempts, limits and conditions, on one thread.
+
+Owns what happens inside a job. Tells the engine's thread what happened and goes on only when that
+is on disk (``Inbox``). Does not choose jobs and writes no journal.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from runner import failure, scope
+from runner.engine.transcript import VARIABLES, Transcript
+from runner.event import Domain, Failure
+from runner.execution import SECOND, Clock, Execution
+from runner.executors import Command, Executor, Session, Stop
+from runner.notice import (
+    Exit,
+    JobFinished,
+    JobStarted,
+    Notice,
+    Outcome,
+    Reason,
+    Result,
+    Said,
+    Screen,
+    StepFinished,
+    StepStarted,
+    Warned,
+)
+from runner.pipeline import Condition, Step
+from runner.plan import PlannedJob
+from runner.redact import Masker
+
+ALWAYS_BUDGET: Final = 30.0
+"""Seconds that steps with ``if: always`` have after the job's own limit (interface, section 2)."""
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What all jobs of an execution share."""
+
+    execution: Execution
+    executor: Executor
+    masker: Masker
+    screen: Screen
+    clock: Clock
+    directory: str
+    """Where steps start: the pipeline file's directory."""
+    runs: str
+    """The execution's own directory, for logs and the files of steps."""
+    base: Mapping[str, str]
+    """The environment every step begins with."""
+    own: Mapping[str, str]
+    """What every step sees of us: CI, SIGNALBOX, ..., set last."""
+
+
+class Inbox(Protocol):
+    """The engine's thread, as a worker sees it."""
+
+    def tell(self, *notices: Notice) -> None:
+        """Hand over what happened and wait until every observer has taken it in."""
+
+    def leave(self, *notices: Notice) -> None:
+        """Hand over the last of it; do not wait."""
+
+    def crashed(self, defect: Exception) -> None:
+        """Say that the worker itself failed."""
+
+
+class Worker(threading.Thread):
+    """Runs one planned job; ``variables`` are what the plan and the needed jobs give it."""
+
+    def __init__(
+        self,
+        planned: PlannedJob,
+        around: Surroundings,
+        inbox: Inbox,
+        *,
+        ready: int,
+        dependencies: tuple[str, ...],
+        variables: Mapping[str, str],
+    ) -> None:
+        super().__init__(name=planned.key, daemon=True)
+        self.planned = planned
+        self.stop = Stop()
+        self._around, self._inbox, self._ready = around, inbox, ready
+        self._dependencies = dependencies
+        self._variables = dict(variables)
+        self._outputs: dict[str, str] = {}
+        self._failure: Failure | None = None
+        self._limit_hit = False
+        self._deadline = 0
+        self._last: list[Notice] = []
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """Every output the job's steps have given, secrets too: never leaves memory."""
+        return self._outputs
+
+    def run(self) -> None:
+        """The thread. A defect of ours ends on the engine's thread, which can say so."""
+        try:
+            self._run()
+        except Exception as defect:  # noqa: BLE001 - it is raised again where it can be reported
+            self._inbox.crashed(defect)
+
+    def _run(self) -> None:
+        """Open a place, carry the steps out, close it, tell."""
+        clock, around = self._around.clock, self._around
+        job_id = around.execution.job_id(self.planned.key)
+        session = around.executor.open(job_id)
+        log = f"{around.runs}/{job_id}.log"
+        transcript = Transcript(
+            self.planned.key, f"{around.runs}/{job_id}", log, around.masker, around.screen
+        )
+        start = clock()
+        self._deadline = start + int(self.planned.job.timeout * SECOND)
+        try:
+            self._begin(start)
+            self._carry_out(session, transcript)
+            end = clock()
+        finally:
+            session.close()
+            transcript.close()
+        finished = JobFinished(
+            job=self.planned.key,
+            start=start,
+            end=end,
+            result=self._result(),
+            failure=self._failure,
+        )
+        self._inbox.leave(*self._last, finished)
+
+    # ── the job ──────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, start: int) -> None:
+        mask = self._around.masker.text
+        tags = {key: mask(self._fill(text)) for key, text in self.planned.job.tags.items()}
+        started = JobStarted(
+            job=self.planned.key,
+            name=mask(self._fill(self.planned.name)),
+            at=start,
+            ready=self._ready,
+            dependencies=self._dependencies,
+            tags=tags,
+        )
+        self._last.append(started)
+
+    def _carry_out(self, session: Session, transcript: Transcript) -> None:
+        for index, step in enumerate(self.planned.job.steps):
+            if self._wanted(step):
+                self._step(session, transcript, index, step)
+
+    def _wanted(self, step: Step) -> bool:
+        if self.stop.reason is Reason.CANCELED:
+            return False
+        match step.condition:
+            case Condition.SUCCESS:
+                return self._failure is None
+            case Condition.FAILURE:
+                return self._failure is not None and not self._limit_hit
+            case Condition.ALWAYS:
+                return True
+
+    def _result(self) -> Result:
+        canceled = self.stop.reason is Reason.CANCELED
+        failed = Outcome.CANCELED if canceled else Outcome.ERROR
+        hits = self._around.masker.hits
+        safe = {name: value for name, value in self._outputs.items() if not hits(value)}
+        return Result(
+            job=self.planned.key,
+            outcome=failed if self._failure or canceled else Outcome.SUCCESS,
+            allowed=bool(self._failure) and self.planned.job.allow_failure and not canceled,
+            outputs=safe,
+            withheld=tuple(name for name in self._outputs if name not in safe),
+        )
+
+    # ── a step ───────────────────────────────────────────────────────────────────────────────────
+
+    def _step(self, session: Session, transcript: Transcript, index: int, step: Step) -> None:
+        name = self._around.masker.text(self._fill(step.name))
+        for attempt in range(1, step.retry + 2):
+            finished = self._attempt(session, transcript, index, step, attempt, name)
+            if not finished.again:
+                self._settle(step, finished)
+                return
+
+    def _attempt(
+        self,
+        session: Session,
+        transcript: Transcript,
+        index: int,
+        step: Step,
+        attempt: int,
+        name: str,
+    ) -> StepFinished:
+        transcript.begin()
+        start = self._around.clock()
+        started = StepStarted(
+            job=self.planned.key,
+            index=index,
+            attempt=attempt,
+            name=name,
+            at=start,
+            log=transcript.size,
+        )
+        self._inbox.tell(*self._last, started)
+        command = self._command(step, index, attempt, transcript)
+        exit_ = session.run(command, transcript, self.stop)
+        end = self._around.clock()
+        self._note_limit(exit_, end)
+        tail = transcript.end()
+        said, warnings = self._said(transcript, keep=exit_.ok)
+        again = not exit_.ok and attempt <= step.retry and self.stop.reason is None
+        again = again and not self._limit_hit
+        why = None if exit_.ok else failure.explain(exit_, tail, limit=command.limit)
+        finished = StepFinished(
+            job=self.planned.key,
+            index=index,
+            attempt=attempt,
+            name=name,
+            start=start,
+            end=end,
+            exit=exit_,
+            failure=why.failure if why else None,
+            said=said,
+            tags={key: self._masked(text) for key, text in step.tags.items()},
+            retried=step.retry > 0,
+            allowed=step.allow_failure and not exit_.ok,
+            again=again,
+            tail=why.lines if why else "",
+            place=why.place if why else "",
+        )
+        self._last = [*warnings, finished]
+        return finished
+
+    def _settle(self, step: Step, finished: StepFinished) -> None:
+        if finished.failure and not step.allow_failure and self._failure is None:
+            self._failure = finished.failure
+
+    def _note_limit(self, exit_: Exit, end: int) -> None:
+        if exit_.reason is Reason.TIMEOUT and not self._limit_hit and end >= self._deadline:
+            self._limit_hit = True
+            self._failure = self._failure or Failure(
+                domain=Domain.UNKNOWN,
+                type=Reason.TIMEOUT.value,
+                message=f"the job's limit of {self.planned.job.timeout:g} s has passed",
+            )
+            self._deadline = end + int(ALWAYS_BUDGET * SECOND)
+
+    def _command(self, step: Step, index: int, attempt: int, transcript: Transcript) -> Command:
+        left = max((self._deadline - self._around.clock()) / SECOND, 0.001)
+        directory = self._around.directory
+        if step.working_directory:
+            directory = f"{directory}/{step.working_directory}"
+        return Command(
+            script=step.run,
+            shell=step.shell,
+            cwd=directory,
+            env=self._environment(step, index, attempt, transcript),
+            limit=min(step.timeout, left) if step.timeout else left,
+        )
+
+    def _environment(
+        self, step: Step, index: int, attempt: int, transcript: Transcript
+    ) -> dict[str, str]:
+        execution = self._around.execution
+        step_id = execution.step_id(self.planned.key, index, attempt)
+        trace = execution.unique_id.replace("-", "")
+        ours = {
+            "SIGNALBOX_JOB": self.planned.key,
+            "SIGNALBOX_JOB_ID": execution.job_id(self.planned.key),
+            "SIGNALBOX_STEP": step.name,
+            "SIGNALBOX_STEP_ID": step_id,
+            "SIGNALBOX_ATTEMPT": str(attempt),
+            "TRACEPARENT": f"00-{trace}-{step_id.replace('-', '')[:16]}-01",
+        }
+        ours |= {variable: transcript.path(name) for name, variable in VARIABLES.items()}
+        return scope.merge(
+            (self._around.base, self._variables, self._outputs, step.env, self._around.own, ours)
+        )
+
+    def _said(self, transcript: Transcript, *, keep: bool) -> tuple[Said, list[Warned]]:
+        said = transcript.said()
+        if said is None:
+            return _NOTHING, []
+        if keep:
+            self._outputs |= said.outputs
+        mask = self._around.masker.text
+        warnings = [Warned(message=mask(text), job=self.planned.key) for text in said.warnings]
+        return _masked(said, mask), warnings
+
+    def _masked(self, text: str) -> str:
+        return self._around.masker.text(self._fill(text))
+
+    def _fill(self, template: str) -> str:
+        if "$" not in template:
+            return template
+        try:
+            return scope.replace(template, self._variables | self._outputs)
+        except scope.UnknownNameError as unknown:
+            self._last.append(Warned(message=f"{unknown} in {template!r}", job=self.planned.key))
+            return template
+
+
+_NOTHING: Final = Said()
+
+
+def _masked(said: Said, mask: Callable[[str], str]) -> Said:
+    """What may be written of what a step said; its outputs travel in the job's ``Result``."""
+    tags = {
+        level: {mask(key): mask(value) for key, value in pairs.items()}
+        for level, pairs in said.tags.items()
+    }
+    return Said(tags=tags, measures=said.measures, summary=mask(said.summary))
