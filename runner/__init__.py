@@ -12,8 +12,8 @@ reads this map and the imports, and keeps both true::
     1  errors       the tree of expected errors, each with its exit code and its hint
        pipeline     what was declared: Pipeline, Job, Step, Gate, Parameter, Service
        execution    which run this is: identity, lineage, the ids of its parts, the clock
-       notice       what the engine tells: JobStarted, StepFinished, ...; Exit; History
        event        what is reported, as the intake's data model has it; encoded to bytes once
+       notice       what the engine tells: JobStarted, StepFinished, ...; Exit; History
     2  scope        which variables there are; $NAME in names, tags and images
        manifest     YAML text -> Pipeline, or every mistake with line and column
        plan         Pipeline + History + answers -> Plan, matrix expanded

@@ -5,6 +5,7 @@ gate. Pure: no clock, no disk; conditions that hang on how a job ends are the en
 interface, section 2 "Meaning" and section 6 "Gates".
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from itertools import product
@@ -113,7 +114,9 @@ def make(
     values = parameters(pipeline.parameters, given or {})
     legs = _legs(pipeline, values)
     chosen = _Chosen(pipeline, legs, selection or Selection())
-    return _decide(pipeline, values, chosen, history or History())
+    plan = _decide(pipeline, values, chosen, history or History())
+    _miss_withheld(plan)
+    return plan
 
 
 def variables(pipeline: Pipeline, values: Mapping[str, str], planned: PlannedJob) -> dict[str, str]:
@@ -132,11 +135,11 @@ def outputs(
     giver: dict[str, str] = {}
     differ: dict[str, None] = {}
     for key in planned.upstream:
-        base = key.partition(" (")[0]
+        job = key.partition(" (")[0]  # legs of one matrix: a job's own key holds no parenthesis
         for name, value in results.get(key, {}).items():
-            if giver.get(name) == base and seen[name] != value:
+            if giver.get(name) == job and seen[name] != value:
                 differ[name] = None
-            seen[name], giver[name] = value, base
+            seen[name], giver[name] = value, job
     return seen, tuple(differ)
 
 
@@ -317,6 +320,24 @@ class _Decisions:
         if Decision.WAIT in above or (key in self._gates and not answer):
             return Decision.WAIT
         return Decision.DONE if answer else Decision.RUN
+
+
+def _miss_withheld(plan: Plan) -> None:
+    """A value that held a secret is in no file, so after a resume nobody has it any more."""
+    results = {job.key: job.result for job in plan.jobs if job.result}
+    for job in plan.jobs:
+        if job.decision is not Decision.RUN:
+            continue
+        text = "\n".join(step.run for step in job.job.steps)
+        for key in job.upstream:
+            left = results[key].withheld if key in results else ()
+            for name in left:
+                if re.search(rf"\b{name}\b", text):
+                    raise UsageError(
+                        f"{job.key} uses {name}, an output of {key} that held a secret: "
+                        "it was kept in memory only and is gone",
+                        f"run {key} again, or pass the value as a secret of its own",
+                    )
 
 
 def _topological(needs: Mapping[str, Sequence[str]]) -> list[str]:

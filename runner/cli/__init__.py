@@ -1,0 +1,121 @@
+"""The command line: one file per command, loaded when it is called.
+
+Owns the error boundary, the only exit, and the list of commands. Imports click alone, so that
+``--help`` is fast; each command imports what it needs (``tests/test_startup.py`` holds the list).
+"""
+
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+COMMANDS: Final = {
+    "run": "run a pipeline",
+    "resume": "answer a gate and go on",
+    "init": "write a first pipeline file",
+    "check": "every mistake in a pipeline file; whether key and site work",
+    "plan": "what would run, in order, and why not",
+    "schema": "JSON Schema of the pipeline file",
+    "list": "past executions",
+    "show": "one execution as a tree",
+    "logs": "what the jobs of an execution printed",
+    "tag": "tag the running step, job, stage or pipeline",
+    "measure": "measure the running step, job, stage or pipeline",
+    "flush": "send what is still in the journal",
+    "clean": "remove dead runs and old history",
+}
+_HIDDEN: Final = {"action"}
+
+
+class Commands(click.Group):
+    """Loads ``runner.cli.<command>`` when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The commands, in the order of a first day."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """One command, loaded."""
+        if cmd_name not in COMMANDS and cmd_name not in _HIDDEN:
+            return None
+        import importlib  # noqa: PLC0415 - lazily, like all that a command needs
+
+        module = importlib.import_module(f"runner.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list for ``--help``, without loading a single command."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        from runner import __version__  # noqa: PLC0415
+
+        click.echo(f"signalbox {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="First steps: signalbox init, then signalbox run.",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="version"
+)
+def commands() -> None:
+    """Run declared commands as steps of jobs and report them to Datadog CI Visibility."""
+
+
+def main() -> None:
+    """The one exit of the program."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone (``| head``): nothing is left to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; the exit code. The error boundary: no traceback reaches a user."""
+    try:
+        result = commands.main(args=arguments, prog_name="signalbox", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        _plain(error)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        return 1
+    except Exception as error:  # noqa: BLE001 - the boundary
+        return _report(error)
+    return result if isinstance(result, int) else 0
+
+
+def _plain(error: click.ClickException) -> None:
+    context: Any = getattr(error, "ctx", None)
+    command = context.command_path if context else "signalbox"
+    click.echo(f"signalbox: {error.format_message()}", err=True)
+    click.echo(f"  → {command} --help", err=True)
+
+
+def _report(error: Exception) -> int:
+    from runner.errors import SignalboxError  # noqa: PLC0415
+
+    if isinstance(error, SignalboxError):
+        click.echo(f"signalbox: {error.message}", err=True)
+        for line in error.hint.splitlines():
+            click.echo(f"  → {line}", err=True)
+        return error.exit_code
+    from runner.cli.defect import report  # noqa: PLC0415
+
+    return report(error)

@@ -1,0 +1,137 @@
+"""What the environment says: keys, site, tags, secrets, and what steps may see of it.
+
+The one reader of environment variables (interface, section 5; which of them steps see: section 2,
+"Environment"). Reads, checks the form, decides nothing.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from runner.errors import UsageError
+from runner.redact import is_secret_name
+
+_KEPT: Final = re.compile(
+    r"(DD|DATADOG)_.*KEY|INPUT_.*|STATE_.*|ACTIONS_.*"
+    r"|GITHUB_(TOKEN|ENV|OUTPUT|PATH|STATE|STEP_SUMMARY)"
+    r"|SIGNALBOX_(STATE_KEY|INTAKE_TOKEN|TAGS|MEASURES|OUTPUT|MASK|SUMMARY|OUTBOX)"
+)
+"""What of the caller's environment no step inherits."""
+
+_OURS: Final = ("DD_API_KEY", "DATADOG_API_KEY", "SIGNALBOX_STATE_KEY", "SIGNALBOX_INTAKE_TOKEN")
+"""What no step is ever given, even when the pipeline file lists it."""
+
+_LONGEST: Final = 3600.0
+"""Seconds that delivery may be allowed at exit."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The environment, read once. ``key`` and ``token`` are secrets."""
+
+    key: str
+    site: str
+    intake_url: str
+    token: str
+    env: str
+    service: str
+    tags: Mapping[str, str]
+    provider: str
+    flush_timeout: float | None
+    nested: bool
+    """Whether we run inside a step of another run."""
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """The settings; raises ``UsageError`` for a value that means nothing."""
+    return Settings(
+        key=(environ.get("DD_API_KEY") or environ.get("DATADOG_API_KEY") or "").strip(),
+        site=(environ.get("DD_SITE") or environ.get("DATADOG_SITE") or "datadoghq.com").strip(),
+        intake_url=environ.get("SIGNALBOX_INTAKE_URL", "").strip(),
+        token=environ.get("SIGNALBOX_INTAKE_TOKEN", "").strip(),
+        env=environ.get("DD_ENV", ""),
+        service=environ.get("DD_SERVICE", ""),
+        tags=pairs(environ.get("DD_TAGS", "").replace(" ", ",").split(","), "DD_TAGS"),
+        provider=_provider(environ.get("DD_CI_PROVIDER_NAME", "")),
+        flush_timeout=_seconds(environ.get("SIGNALBOX_FLUSH_TIMEOUT", "")),
+        nested=environ.get("SIGNALBOX") == "true" and bool(environ.get("SIGNALBOX_STEP_ID")),
+    )
+
+
+def inherited(environ: Mapping[str, str], allowed: tuple[str, ...]) -> dict[str, str]:
+    """What of the caller's environment a step sees; ``allowed`` are the file's ``secrets``."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not _KEPT.fullmatch(name) or (name in allowed and name not in _OURS)
+    }
+
+
+def secrets(environ: Mapping[str, str], declared: tuple[str, ...]) -> dict[str, str]:
+    """The values to mask, by name: our own keys, what the file declares, and what is named like a
+    secret (``*_TOKEN``, ``*_PASSWORD``, ...).
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if value and (name in _OURS or name in declared or is_secret_name(name))
+    }
+
+
+def pairs(texts: list[str] | tuple[str, ...], where: str) -> dict[str, str]:
+    """``key:value`` texts as a mapping; raises ``UsageError`` naming the one that is none."""
+    found = {}
+    for text in texts:
+        key, colon, value = text.partition(":")
+        if not text.strip():
+            continue
+        if not colon or not key.strip():
+            raise UsageError(f"{where}: {text!r} is not key:value", "write it as team:web")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def assignments(texts: tuple[str, ...], where: str) -> dict[str, str]:
+    """``NAME=value`` texts as a mapping; raises ``UsageError`` naming the one that is none."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{where}: {text!r} is not NAME=VALUE", "write it as TARGET=staging")
+        found[name] = value
+    return found
+
+
+def measures(texts: tuple[str, ...], where: str) -> dict[str, float]:
+    """``key:number`` texts as a mapping; raises ``UsageError`` naming the one that is none."""
+    found = {}
+    for key, value in pairs(texts, where).items():
+        try:
+            found[key] = float(value)
+        except ValueError:
+            raise UsageError(f"{where}: {key}:{value} is not key:number") from None
+    return found
+
+
+def _provider(name: str) -> str:
+    if "," in name:
+        raise UsageError(
+            f"DD_CI_PROVIDER_NAME: {name!r} holds a comma", "Datadog's job logs take no comma in it"
+        )
+    return name or "signalbox"
+
+
+def _seconds(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        seconds = float(text.removesuffix("s"))
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= _LONGEST:
+        raise UsageError(
+            f"SIGNALBOX_FLUSH_TIMEOUT: {text!r} is not a number of seconds",
+            f"write a number from 0 to {_LONGEST:.0f}",
+        )
+    return seconds
