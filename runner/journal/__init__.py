@@ -1,0 +1,47 @@
+"""The journal: the one SQLite file in which executions, their events and answers to gates lie.
+
+Owns the state directory: ``journal.db``, ``runs/<unique id>/`` with logs and the lock of a live
+run, a ``.gitignore``. It promises: what ``append`` has returned from is on disk; nothing that was
+not delivered is deleted; two processes may share it; and a disk that refuses never stops a build.
+It does not know when an event is made (``recorder``), nor what an intake answers (``delivery``).
+
+    rows      what goes in and comes out
+    place     the directory: owner, modes, locks, what is put aside
+    base      the tables, their versions, how a file or a piece of memory becomes a database
+    rescue    executions from one database into another: file gone, disk full, file damaged
+    store     ``Journal``
+"""
+
+from runner.journal.rows import (
+    Change,
+    Claim,
+    Ended,
+    GateWaiting,
+    Header,
+    Open,
+    Owner,
+    Pending,
+    Row,
+    State,
+    Stored,
+    StoredEvent,
+    Tally,
+)
+from runner.journal.store import Journal
+
+__all__ = [
+    "Change",
+    "Claim",
+    "Ended",
+    "GateWaiting",
+    "Header",
+    "Journal",
+    "Open",
+    "Owner",
+    "Pending",
+    "Row",
+    "State",
+    "Stored",
+    "StoredEvent",
+    "Tally",
+]

@@ -1,0 +1,186 @@
+"""What lies in the journal, as values: who runs what, what happened, what waits, what became of it.
+
+Owns the shape of what goes in and comes out. Knows no SQL and no file.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+import msgspec
+
+from runner.event import Status
+from runner.execution import Execution
+from runner.notice import Answer, Result
+from runner.pipeline import Parameter
+from runner.plan import Selection
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """The process that carries an execution out. ``boot`` is the kernel's boot id."""
+
+    host: str
+    boot: str
+    pid: int
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What is fixed when an execution starts."""
+
+    execution: Execution
+    envelope: bytes
+    """What surrounds every event of this execution (``event.encode(Envelope(...))``)."""
+    binding: str = ""
+    """Short hash of site and key; empty: local, sent only when ``flush RUN`` adopts it."""
+    owner: Owner
+    workspace: str
+    file: str
+    digest: str
+    """sha256 of the pipeline file's text."""
+    source: bytes
+    """The pipeline file's text."""
+    parameters: Mapping[str, str] = {}
+    selection: Selection = Selection()
+    pin: bytes = b""
+    """Which commit to read for ``git``, in the words of ``commit``; opaque here."""
+    root: str = ""
+    """The unique id of the first execution of the chain; empty: this one."""
+    nested: bool = False
+    """Started from inside a step: never ``latest``."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One event, encoded, without ``git``. ``at`` is when it happened, in epoch nanoseconds."""
+
+    level: str
+    id: str
+    final: bool
+    body: bytes
+    at: int
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True):
+    """A part that has started, and the final event it gets should we die before its end."""
+
+    level: str
+    id: str
+    body: bytes
+
+
+class GateWaiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A gate that was reached and waits for a person. Times are epoch nanoseconds."""
+
+    gate: str
+    question: str
+    asked: int
+    expires: int | None = None
+    approvers: tuple[str, ...] = ()
+    not_initiator: bool = False
+    fields: Mapping[str, Parameter] = {}
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How an execution ended. ``gates``: those that wait, when ``status`` is BLOCKED."""
+
+    at: int
+    status: Status
+    gates: tuple[GateWaiting, ...] = ()
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes to disk together. The rows come first: a final row closes the ``Open`` of its level
+    and id, and what is ``opened`` afterwards stays open.
+    """
+
+    rows: tuple[Row, ...] = ()
+    opened: tuple[Open, ...] = ()
+    results: tuple[Result, ...] = ()
+    ended: Ended | None = None
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers with which a new execution takes over from a blocked one."""
+
+    blocked: str
+    answers: tuple[Answer, ...]
+
+
+class State(IntEnum):
+    """What became of an event. Stored as the number: never renumber."""
+
+    WAITING = 0
+    DELIVERED = 1
+    REFUSED = 2
+    """The intake will never take it; kept, with its reason."""
+    EXPIRED = 3
+    """Too old for the intake; kept."""
+    SUPERSEDED = 4
+    """A running event that still waited when a later event of the same thing came."""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution as the journal has it."""
+
+    header: Header
+    status: Status | None = None
+    """None: it has not ended, or died and was not closed yet."""
+    ended_at: int | None = None
+    gates: tuple[GateWaiting, ...] = ()
+    answered_by: str = ""
+    """The execution that took over from this blocked one; empty: nobody has."""
+    git: bytes | None = None
+    git_settled: bool = False
+
+    @property
+    def id(self) -> str:
+        """The execution's unique id."""
+        return self.header.execution.unique_id
+
+
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event and what became of it. ``body`` is without git and envelope."""
+
+    seq: int
+    level: str
+    id: str
+    final: bool
+    body: bytes
+    at: int
+    state: State
+    note: str = ""
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """An event to send. ``body`` is one whole element of the request, the same at every sending;
+    ``seq`` means nothing but to ``settle``.
+    """
+
+    seq: int
+    execution: str
+    level: str
+    id: str
+    final: bool
+    at: int
+    body: bytes
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of all events; every event is counted exactly once, ``memory`` beside them."""
+
+    delivered: int = 0
+    waiting: int = 0
+    """To be sent to the site and key asked about."""
+    held: int = 0
+    """To be sent to another site or with another key."""
+    local: int = 0
+    """Of local executions: not to be sent."""
+    refused: int = 0
+    expired: int = 0
+    superseded: int = 0
+    memory: int = 0
+    """How many of those that wait are on no disk, because the journal cannot be written."""
+
+    @property
+    def total(self) -> int:
+        """All events that were produced."""
+        settled = self.delivered + self.refused + self.expired + self.superseded
+        return settled + self.waiting + self.held + self.local
