@@ -243,7 +243,8 @@ class Server:
                 return False
             case _:
                 pass
-        talk.send((answer.head or head(answer, len(answer.body))) + answer.body, answer.drip)
+        talk.send(answer.head or head(answer, len(answer.body)), answer.drip)
+        talk.send(answer.body, answer.drip)
         if answer.fault is Fault.EARLY:
             talk.linger()
         return answer.fault not in (Fault.CLOSE, Fault.EARLY) and not answer.head

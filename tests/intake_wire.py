@@ -83,12 +83,20 @@ class Talk:
         self._buffer = bytearray()
 
     def readable(self) -> bool:
-        """Until the next request begins to come in."""
+        """Wait for the next request to begin; False when none will come."""
         while not self._over.is_set():
             pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
             if self._buffer or pending or select.select([self._socket], [], [], 0.2)[0]:
-                return True
+                return self._begins()
         return False
+
+    def _begins(self) -> bool:
+        if self._buffer:
+            return True
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._more(65536)
+            return True
+        return bool(self._socket.recv(1, socket.MSG_PEEK))
 
     def wrap(self, context: ssl.SSLContext) -> None:
         """Speak TLS from here on."""

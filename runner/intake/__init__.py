@@ -81,7 +81,7 @@ class Intake:
         attempt.over.wait(within)
         if (outcome := attempt.outcome) is None:
             attempt.give_up()
-            outcome = self._line.cut()
+            outcome = self._line.cut(answering=attempt.answering)
             self._line = self._new_line()
             return failed(outcome, self._to, self._proxies, late=True)
         if isinstance(outcome, Reply):
@@ -112,10 +112,12 @@ class Intake:
         response = line.adapter.send(
             prepared,
             stream=True,
-            timeout=(min(CONNECT_LIMIT, within), within),
+            # Reading may take a little longer than all, so that one limit decides.
+            timeout=(min(CONNECT_LIMIT, within), within + 1),
             verify=self._authorities,
             proxies=self._proxies,
         )
+        attempt.answering = True
         with contextlib.closing(response):
             text, broken = self._text(attempt, response)
         if method == "GET" and response.status_code == _OK and not is_page(response.headers, text):
@@ -157,6 +159,7 @@ class _Attempt:
     def __init__(self) -> None:
         self.over = threading.Event()
         self.given_up = False
+        self.answering = False
         self.outcome: Reply | Exception | None = None
 
     def give_up(self) -> None:
@@ -206,11 +209,12 @@ class _Line:
         pool.ConnectionCls = remember
         self._watched = True
 
-    def cut(self) -> Exception:
+    def cut(self, *, answering: bool) -> Exception:
         """End the connection under whoever uses it; what that attempt failed of."""
         wire = getattr(self._connection, "sock", None)
         if wire is None:
-            return ConnectTimeoutError()
+            # An answer to HTTP/1.0 takes the socket away from its connection.
+            return TimeoutError() if answering else ConnectTimeoutError()
         with contextlib.suppress(OSError):
             wire.shutdown(socket.SHUT_RDWR)
         return TimeoutError()

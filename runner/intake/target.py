@@ -130,13 +130,12 @@ def _signature(name: str, value: str) -> str:
 
 
 def _unknown_site(host: str) -> UsageError:
-    near = difflib.get_close_matches(
-        host.removeprefix("https://").rstrip("/"), SITES, n=1, cutoff=0.5
-    )
+    # A key in the wrong variable has no dot, and is not repeated.
+    shown = f" {host[:80]!a}" if "." in host else ""
+    near = difflib.get_close_matches(host, SITES, n=1) if shown else []
     meant = f"did you mean {near[0]}? " if near else ""
-    shown = host[:80].encode("ascii", "backslashreplace").decode()
     return UsageError(
-        f"DD_SITE {shown!r} is none of Datadog's sites",
+        f"DD_SITE{shown} is none of Datadog's sites",
         f"{meant}the sites are {', '.join(SITES)}; for another intake set SIGNALBOX_INTAKE_URL",
     )
 
