@@ -223,6 +223,8 @@ def install() -> None:
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
     _run("apt-get", "update")
     _run("apt-get", "install", "-y", "--no-install-recommends", *missing)
+    if not shutil.which("docker"):  # its own package from Debian 13 on
+        _run("apt-get", "install", "-y", "--no-install-recommends", "docker-cli")
 
 
 def prepare() -> None:
