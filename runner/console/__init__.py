@@ -146,9 +146,9 @@ class Console:
         self._dress(lane, plain(started.name))
         waited = started.at - started.ready
         queued = f"after {spoken(waited)} in the queue" if waited >= SECOND else ""
-        if self._several:
-            self._line(lane, Mark.RUNNING, self._look.facts("started", self._faint(queued)))
-        elif self._names:
+        if self._several and queued:
+            self._line(lane, Mark.RUNNING, f"started {self._faint(queued)}")
+        elif self._names and not self._several:
             self._pen.gap()
             name = self._look.paint(lane.name, Paint.STRONG)
             self._pen.line(self._look.facts(name, self._faint(queued)))

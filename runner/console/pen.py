@@ -11,6 +11,8 @@ from typing import Final, Protocol
 
 from runner.terminal import Look, plain
 
+_PATIENCE: Final = 0.005
+"""Seconds until the next try at a stream that would block."""
 _OLD_COMMAND: Final = re.compile(rb"##(?=\w*\[)")
 """``##[command]``, ``##vso[command]``: they count anywhere in a line (actions/runner)."""
 
@@ -18,11 +20,8 @@ _OLD_COMMAND: Final = re.compile(rb"##(?=\w*\[)")
 class Stream(Protocol):
     """Where everything goes; best unbuffered, so that nothing is left to write at exit."""
 
-    def write(self, piece: memoryview, /) -> int | None:
+    def write(self, piece: bytes, /) -> int | None:
         """Write what can be written; how much that was, or None: nothing, it would block."""
-
-    def fileno(self) -> int:
-        """What to wait for, when it would block."""
 
 
 class Folds(Protocol):
@@ -123,11 +122,8 @@ class Pen:
     def flush(self) -> None:
         """Write it all; a reader that is gone is done without."""
         text, self._parts = b"".join(self._parts), []
-        if text and not self._gone:
-            try:
-                self._write(memoryview(text))
-            except (OSError, ValueError):  # the reader hung up (S6), or somebody closed the stream
-                self._gone = True
+        while text and not self._gone:
+            text = text[self._write(text) :]
 
     def _hush(self) -> None:
         if self._folds and not self._token:
@@ -149,9 +145,14 @@ class Pen:
             return _OLD_COMMAND.sub(b"# #", piece)
         return piece
 
-    def _write(self, rest: memoryview) -> None:
-        while rest:
-            written = self._stream.write(rest)
-            if written is None:
-                select.select([], [self._stream.fileno()], [])
-            rest = rest[written or 0 :]
+    def _write(self, text: bytes) -> int:
+        try:
+            written = self._stream.write(text)
+        except BlockingIOError:  # somebody made the terminal we share non-blocking
+            written = None
+        except (OSError, ValueError):  # the reader hung up (S6), or somebody closed the stream
+            self._gone = True
+            return 0
+        if written is None:
+            select.select([], [], [], _PATIENCE)
+        return written or 0
