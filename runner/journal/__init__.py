@@ -5,11 +5,14 @@ run, a ``.gitignore``. It promises: what ``append`` has returned from is on disk
 not delivered is deleted; two processes may share it; and a disk that refuses never stops a build.
 It does not know when an event is made (``recorder``), nor what an intake answers (``delivery``).
 
-    rows      what goes in and comes out
-    place     the directory: owner, modes, locks, what is put aside
-    base      the tables, their versions, how a file or a piece of memory becomes a database
-    rescue    executions from one database into another: file gone, disk full, file damaged
-    store     ``Journal``
+    rows        what goes in and comes out
+    place       the directory: owner, modes, locks, what is put aside
+    base        the tables, their versions; executions from one database into another
+    salvage     what can still be read of a damaged file
+    home        where the database is right now: file gone, disk full, file damaged
+    statements  one change of an execution, as SQL
+    outbox      the events that wait, as SQL
+    store       ``Journal``
 """
 
 from runner.journal.rows import (

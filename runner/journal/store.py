@@ -1,105 +1,249 @@
-"""``Journal``: the promises; see the package. Bodies follow, the signatures are final."""
+"""``Journal``: what can be told to the journal and asked of it; the promises stand in the package.
 
-from __future__ import annotations
+Owns the SQL of executions, events and answers. Where the database lies, and what is done when it
+cannot be written, is ``home``'s.
+"""
 
-from typing import TYPE_CHECKING
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Final, Self, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+import msgspec
 
-    from runner.journal.rows import (
-        Change,
-        Claim,
-        Header,
-        Open,
-        Owner,
-        Pending,
-        State,
-        Stored,
-        StoredEvent,
-        Tally,
-    )
-    from runner.notice import Answer, Result
+from runner.errors import RefusedError, SurroundingsError, UsageError
+from runner.journal import base, executions, outbox
+from runner.journal.home import Home
+from runner.journal.place import Place, is_alive
+from runner.journal.rows import (
+    Change,
+    Claim,
+    Header,
+    Open,
+    Owner,
+    Pending,
+    State,
+    Stored,
+    StoredEvent,
+    Tally,
+)
+from runner.journal.statements import claim as answer
+from runner.journal.statements import number, put, span
+from runner.notice import Answer, Result
+
+T = TypeVar("T")
+
+_LEVELS: Final = ("step", "job", "stage", "pipeline")
+_AT_A_TIME: Final = 50
+"""Dead executions closed in one go: each holds a file open, and a process may have 256."""
+
+_result: Final = msgspec.json.Decoder(Result)
+_answer: Final = msgspec.json.Decoder(Answer)
 
 
 class Journal:
     """One connection to the journal, used by the thread that made it. ``twin`` makes another."""
 
-    degraded: str
-    """Empty, or why events are kept in memory only. After ``close``: empty if they could be written
-    to disk after all."""
+    def __init__(self, home: Home, db: sqlite3.Connection, *, first: bool) -> None:
+        self._home = home
+        self._db = db
+        self._generation = home.generation
+        self._first = first
+        self._leases: set[str] = set()
+
+    # ── open, close ──────────────────────────────────────────────────────────────────────────────
 
     @classmethod
     def open(
         cls, state: str, *, warn: Callable[[str], None], owner: tuple[int, int] | None = None
-    ) -> Journal:
+    ) -> Self:
         """The journal in the directory ``state``, made if need be. ``owner`` is uid and gid of the
         workspace. A disk that refuses: memory, ``degraded`` and one warning. Raises
         ``SurroundingsError`` for a symlink, a stranger's directory or one that holds other files.
+        ``warn`` is called from any thread that uses the journal or a twin of it.
         """
-        raise NotImplementedError
+        home = Home(Place(state, owner), warn)
+        return cls(home, home.open(), first=True)
 
     @classmethod
-    def read(cls, state: str, *, warn: Callable[[str], None]) -> Journal:
+    def read(cls, state: str) -> Self:
         """The journal for commands that only look: nothing is made, corrected or put aside; an
         empty journal where there is none. Raises ``SurroundingsError`` for one it cannot read.
         """
-        raise NotImplementedError
+        home = Home(Place(state), lambda _: None, frozen=True)
+        return cls(home, home.read(), first=True)
 
-    def twin(self) -> Journal:
-        """Another connection for the thread that calls this; it follows wherever this one goes."""
-        raise NotImplementedError
+    def twin(self) -> "Journal":
+        """Another connection, for the thread that calls this; it follows wherever this one goes."""
+        with self._home.lock:
+            return Journal(self._home, self._home.connect(), first=False)
+
+    @property
+    def degraded(self) -> str:
+        """Empty, or why events are kept in memory only. Empty again after ``close``, if they could
+        be written to disk after all.
+        """
+        return self._home.degraded
+
+    def directory(self, execution: str) -> str:
+        """``runs/<unique id>``, for its logs; made by ``begin``."""
+        return self._home.place.directory(execution)
+
+    def close(self) -> None:
+        """Fold the WAL in, so that one file is the state; give files to the workspace's owner. Of a
+        twin: its connection alone. Twins first.
+        """
+        with self._home.lock:
+            self._follow()
+            if self._first:
+                self._home.close(self._db)
+            else:
+                self._db.close()
+
+    # ── tell ─────────────────────────────────────────────────────────────────────────────────────
 
     def begin(self, header: Header, change: Change, claim: Claim | None = None) -> None:
         """A new execution: its lock, its directory, its row and first events, and the claim on a
         blocked one: one commit. Raises ``RefusedError`` when somebody else answered first or there
         is nothing to answer, ``SurroundingsError`` when a claim cannot be written.
         """
-        raise NotImplementedError
+        execution, home = header.execution.unique_id, self._home
+        with home.lock:
+            if home.moved():
+                self._replace(home.rebuild(self._db))
+            self._lock(execution)
+            home.own[execution] = header
+            try:
+                self._write(lambda db: self._insert(db, header, change, claim))
+            except BaseException:
+                home.own.pop(execution)
+                home.place.release(execution)
+                raise
 
     def append(self, execution: str, change: Change) -> None:
-        """One commit; on disk when this returns (unless ``degraded``). Never fails."""
-        raise NotImplementedError
+        """One commit; on disk when this returns (unless ``degraded``)."""
+        self._write(lambda db: put(db, number(db, execution), change))
 
     def freeze_git(self, execution: str, git: bytes | None) -> bool:
         """Settle the commit of all its events, once (None: there is none); False: it was before."""
-        raise NotImplementedError
+        frozen = self._write(lambda db: base.settle_git(db, execution, git))
+        if frozen and execution in self._home.own:
+            self._home.git[execution] = git
+        return frozen
+
+    def adopt(self, execution: str, binding: str) -> None:
+        """Bind an execution to another site and key (``flush RUN``): what waits becomes pending."""
+        query = "UPDATE execution SET binding = ? WHERE id = ?"
+        self._write(lambda db: db.execute(query, (binding, execution)))
+
+    def settle(self, seqs: Sequence[int], state: State, note: str = "") -> None:
+        """What became of events that ``pending`` gave. Not synced to disk: what a power cut takes
+        back is sent again, byte for byte the same.
+        """
+        self._write(lambda db: outbox.settle(db, seqs, state, note), sync="NORMAL")
+
+    def prune(self, *, before: int, keep: int) -> list[str]:
+        """Remove executions that started before ``before`` (epoch ns) or are beyond the last
+        ``keep``, with their directories; never those that run, wait for an answer, hold events to
+        be sent, or belong to the chain of one that waits. Returns their ids.
+        """
+        found = self.stored()
+        spared = executions.spared(found)
+        removed = []
+        for rank, stored in enumerate(found):
+            old = rank >= keep or stored.header.execution.start < before
+            if old and stored.id not in spared and self._remove(stored.id):
+                removed.append(stored.id)
+        self._remove_strays()
+        return removed
+
+    # ── ask ──────────────────────────────────────────────────────────────────────────────────────
 
     def stored(self) -> list[Stored]:
         """All executions, the last begun first."""
-        raise NotImplementedError
+        return self._read(executions.stored)
 
     def find(self, run: str) -> Stored:
         """By unique id, an unambiguous start of one, or ``latest`` (the last begun here, not from
         inside a step). Raises ``UsageError``.
         """
-        raise NotImplementedError
+        hint = "`signalbox list` shows what there is"
+        known = self.stored()
+        if run == "latest":
+            for stored in known:
+                if not stored.header.nested:
+                    return stored
+            raise UsageError(
+                f"no run in {self._home.place.state} yet", "`signalbox run` starts one"
+            )
+        found = [stored for stored in known if stored.id.startswith(run)]
+        exact = [stored for stored in found if stored.id == run] or found
+        if not run or not exact:
+            raise UsageError(f"no run {run!r} in {self._home.place.state}", hint)
+        if len(exact) > 1:
+            several = ", ".join(stored.id for stored in exact[:5])
+            raise UsageError(f"{run!r} is the start of several runs: {several}", hint)
+        return exact[0]
 
     def events(self, execution: str) -> list[StoredEvent]:
         """All events of an execution, in order."""
-        raise NotImplementedError
+        query = (
+            "SELECT event.seq, level, id, final, body, at, state, note FROM event LEFT JOIN settled"
+            " ON settled.seq = event.seq WHERE event.seq >= ? AND event.seq < ? ORDER BY event.seq"
+        )
+        rows = self._read(lambda db: db.execute(query, span(db, execution)).fetchall())
+        return [
+            StoredEvent(
+                seq=seq,
+                level=level,
+                id=id_,
+                final=bool(final),
+                body=body,
+                at=at,
+                state=State(state or State.WAITING),
+                note=note or "",
+            )
+            for seq, level, id_, final, body, at, state, note in rows
+        ]
 
     def results(self, execution: str) -> dict[str, Result]:
         """What the jobs of an execution left, by job."""
-        raise NotImplementedError
+        return {job: _result.decode(body) for job, body in self._parts("result", execution)}
 
     def answers(self, execution: str) -> dict[str, Answer]:
         """The answers to the gates of a blocked execution, by gate."""
-        raise NotImplementedError
+        return {gate: _answer.decode(body) for gate, body in self._parts("answer", execution)}
 
     def opens(self, execution: str) -> list[Open]:
-        """What has started and not ended: first steps, then jobs, stages, the pipeline."""
-        raise NotImplementedError
+        """What has started and not ended: steps, then jobs, stages, the pipeline."""
+        query = "SELECT level, id, body FROM open WHERE number = ?"
+        rows = self._read(lambda db: db.execute(query, (number(db, execution),)).fetchall())
+        found = [Open(level=level, id=id_, body=body) for level, id_, body in rows]
+        return sorted(found, key=lambda part: _LEVELS.index(part.level))
 
     def last_at(self, execution: str) -> int:
         """The time of the last event; of the start when there is none."""
-        raise NotImplementedError
+        query = "SELECT max(at) FROM event WHERE seq >= ? AND seq < ?"
+        (at,) = self._read(lambda db: db.execute(query, span(db, execution)).fetchone())
+        return int(at or self.find(execution).header.execution.start)
 
     def dead(self, owner: Owner) -> list[Stored]:
-        """Executions that did not end and whose process is gone, of this host or kernel. Their
-        locks are taken: no other process closes them too.
+        """Executions that did not end and whose process is gone, of this host or this kernel. Their
+        locks are taken: no other process closes them too. At most 50 at a time.
         """
-        raise NotImplementedError
+        unfinished = (s for s in self.stored() if s.status is None)
+        dead = (s.id for s in unfinished if self._is_dead(s, owner))
+        ours = set(islice(dead, _AT_A_TIME))
+        # Read once more: before a lock was ours another process may have closed its execution.
+        return [s for s in self.stored() if s.status is None and s.id in ours]
+
+    def tally(self, *, execution: str = "", binding: str = "") -> Tally:
+        """What became of all events, of one execution or of all, seen with site and key."""
+        memory = bool(self.degraded)
+        return self._read(lambda db: outbox.tally(db, execution, binding, memory=memory))
+
+    # ── send ─────────────────────────────────────────────────────────────────────────────────────
 
     def pending(
         self, *, binding: str, run: str = "", events: int = 1000, size: int = 4_000_000
@@ -109,31 +253,160 @@ class Journal:
         git is settled; with ``run`` that one alone, without it those that no other process runs
         or sends.
         """
-        raise NotImplementedError
+        if not binding:
+            return []
+        batch = self._read(
+            lambda db: outbox.batch(
+                db,
+                lambda execution: bool(run) or self._lease(execution.id),
+                binding=binding,
+                run=run,
+                events=events,
+                size=size,
+            )
+        )
+        if not run:
+            self._give_back(batch.used)
+        if batch.damaged:
+            self.settle(batch.damaged, State.REFUSED, "damaged on disk")
+        return batch.found
 
-    def settle(self, seqs: Sequence[int], state: State, note: str = "") -> None:
-        """What became of events that ``pending`` gave."""
-        raise NotImplementedError
+    def _lease(self, execution: str) -> bool:
+        """Whether this process may send an earlier execution's events: one sends, not two."""
+        if self._home.degraded:
+            return True
+        try:
+            held = self._home.place.holds(execution)
+            if not held and self._home.place.seize(execution):
+                self._leases.add(execution)
+                held = True
+        except OSError:
+            return True  # no lock can be had here: twice the same bytes is no harm
+        return held
 
-    def tally(self, *, execution: str = "", binding: str = "") -> Tally:
-        """What became of all events, of one execution or of all, seen with site and key."""
-        raise NotImplementedError
+    def _give_back(self, used: set[str]) -> None:
+        for execution in self._leases - used:
+            self._home.place.release(execution)
+        self._leases &= used
 
-    def adopt(self, execution: str, binding: str) -> None:
-        """Bind an execution to another site and key (``flush RUN``): what waits becomes pending."""
-        raise NotImplementedError
+    # ── below ────────────────────────────────────────────────────────────────────────────────────
 
-    def prune(self, *, before: int, keep: int) -> list[str]:
-        """Remove executions that started before ``before`` (epoch ns) or are beyond the last
-        ``keep``, with their directories; never those that run, wait for an answer, hold events to
-        be sent, or belong to the chain of one that waits. Returns their ids.
+    def _write(self, work: Callable[[sqlite3.Connection], T], *, sync: str = "FULL") -> T:
+        """One commit, wherever it can be made."""
+        with self._home.lock:
+            result = self._commit(work, sync)
+            if self._home.moved():
+                self._replace(self._home.rebuild(self._db))
+            return result
+
+    def _commit(self, work: Callable[[sqlite3.Connection], T], sync: str) -> T:
+        while True:  # a journal mends three times at most, and memory does not fail
+            self._follow()
+            try:
+                return _commit(self._db, work, sync)
+            except sqlite3.Error as error:
+                self._replace(self._home.mend(self._db, error))
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """The answer of a query; after mending, if need be."""
+        self._follow()
+        try:
+            return work(self._db)
+        except sqlite3.Error as error:
+            with self._home.lock:
+                self._replace(self._home.mend(self._db, error))
+            return work(self._db)
+
+    def _follow(self) -> None:
+        """To where another thread has moved the database."""
+        if self._generation != self._home.generation:
+            with self._home.lock:
+                self._replace(self._home.connect())
+
+    def _replace(self, db: sqlite3.Connection) -> None:
+        self._db.close()
+        self._db, self._generation = db, self._home.generation
+
+    def _lock(self, execution: str) -> None:
+        """Hold the lock of an execution that begins. Where there is none to be had, others would
+        take it for dead: it must not lie on that disk.
         """
-        raise NotImplementedError
+        if self._home.degraded:
+            return
+        try:
+            free = self._home.place.seize(execution)
+        except OSError as error:
+            self._replace(self._home.into_memory(self._db, str(error)))
+            return
+        if not free:
+            raise RefusedError(f"execution {execution} is running in another process")
 
-    def directory(self, execution: str) -> str:
-        """``runs/<unique id>``, for its logs; made by ``begin``."""
-        raise NotImplementedError
+    def _insert(
+        self, db: sqlite3.Connection, header: Header, change: Change, claim: Claim | None
+    ) -> None:
+        """The work of ``begin``."""
+        execution = header.execution.unique_id
+        if db.execute("SELECT 1 FROM execution WHERE id = ?", (execution,)).fetchone():
+            raise RefusedError(f"execution {execution} has been carried out already")
+        if claim:
+            if self.degraded:
+                raise SurroundingsError(f"the answer cannot be kept: {self.degraded}")
+            answer(db, claim, execution)
+        put(db, base.insert_execution(db, header), change)
 
-    def close(self) -> None:
-        """Fold the WAL in, so that one file is the state; give files to the workspace's owner."""
-        raise NotImplementedError
+    def _parts(self, table: str, execution: str) -> list[tuple[str, bytes]]:
+        key = {"result": "job", "answer": "gate"}[table]
+        query = f"SELECT {key}, body FROM {table} WHERE number = ?"  # noqa: S608 (names of our own)
+        return self._read(lambda db: db.execute(query, (number(db, execution),)).fetchall())
+
+    def _is_dead(self, stored: Stored, owner: Owner) -> bool:
+        """Whether its process is gone; its lock is ours then."""
+        theirs, place = stored.header.owner, self._home.place
+        if stored.id in self._home.own or self._home.degraded:
+            return False
+        if owner.boot != theirs.boot and owner.host != theirs.host:
+            return False  # another kernel's locks cannot be seen
+        seen = owner.host == theirs.host and not is_alive(theirs.pid)
+        if owner.boot == theirs.boot and not place.locked(stored.id) and not seen:
+            return False  # somebody removed the file that it locks: then the pid decides
+        try:
+            return place.seize(stored.id)
+        except OSError:
+            return False
+
+    def _remove(self, execution: str) -> bool:
+        """One execution, unless another process holds it."""
+        place = self._home.place
+        with suppress(OSError):
+            if execution not in self._home.own and place.seize(execution):
+                if self._write(lambda db: outbox.forget(db, execution)):
+                    place.remove_run(execution)
+                    return True
+                place.release(execution)
+        return False
+
+    def _remove_strays(self) -> None:
+        """Directories of runs that are in no journal and alive in no process."""
+        known = {stored.id for stored in self.stored()}
+        for execution in self._home.place.runs():
+            with suppress(OSError):
+                if execution not in known and self._home.place.seize(execution):
+                    self._home.place.remove_run(execution)
+
+
+def _commit(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], sync: str) -> T:
+    """All of ``work``, or nothing."""
+    if sync != "FULL":
+        db.execute(f"PRAGMA synchronous = {sync}")
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        result = work(db)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    finally:
+        if sync != "FULL":
+            db.execute("PRAGMA synchronous = FULL")
+    return result

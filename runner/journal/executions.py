@@ -1,0 +1,69 @@
+"""Executions as the journal has them: read back, and which of them a prune must leave.
+
+Owns decoding. What lies on disk is data that anybody may have edited: what does not fit is left
+out.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from runner.event import Status
+from runner.journal.place import plain
+from runner.journal.rows import GateWaiting, Header, Stored
+
+_header: Final = msgspec.json.Decoder(Header)
+_gates: Final = msgspec.json.Decoder(tuple[GateWaiting, ...])
+
+
+def stored(db: sqlite3.Connection) -> list[Stored]:
+    """All of them, the last begun first."""
+    rows = db.execute(
+        "SELECT header, envelope, source, binding, git, git_settled, status, ended_at, gates,"
+        " answered_by FROM execution ORDER BY number DESC"
+    ).fetchall()
+    return [execution for row in rows if (execution := _decode(row))]
+
+
+def _decode(row: Sequence[Any]) -> Stored | None:
+    """An execution; None for a row that somebody else wrote or damaged: state is data."""
+    raw, envelope, source, binding, git, git_settled, status, ended_at, waiting, answered_by = row
+    try:
+        header = msgspec.structs.replace(
+            _header.decode(raw), envelope=envelope, source=source, binding=binding
+        )
+        if not plain(header.execution.unique_id):
+            return None
+        return Stored(
+            header=header,
+            status=Status(status) if status else None,
+            ended_at=ended_at,
+            gates=_gates.decode(waiting) if waiting else (),
+            answered_by=answered_by,
+            git=git,
+            git_settled=bool(git_settled),
+        )
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def spared(executions: Iterable[Stored]) -> set[str]:
+    """Which executions a prune must leave: those that run or wait for an answer, and the chain of
+    results and answers that they stand on.
+    """
+    known = {stored.id: stored for stored in executions}
+    found: set[str] = set()
+    todo = [
+        stored.id
+        for stored in known.values()
+        if stored.status is None or (stored.status is Status.BLOCKED and not stored.answered_by)
+    ]
+    while todo:
+        execution = todo.pop()
+        if execution in known and execution not in found:
+            found.add(execution)
+            lineage = known[execution].header.execution
+            todo += [lineage.resumed_from, lineage.previous.id if lineage.previous else ""]
+    return found

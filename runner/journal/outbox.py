@@ -1,0 +1,160 @@
+"""The events that wait, as statements: which come next, what became of them, how many there are.
+
+Owns the SQL of sending. Who may send an execution's events is ``store``'s, what an answer of the
+intake means ``delivery``'s.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from runner.event import join
+from runner.journal import base
+from runner.journal.base import SHIFT
+from runner.journal.rows import Pending, State, Tally
+
+_SPAN: Final = f"seq >= (number << {SHIFT}) AND seq < ((number + 1) << {SHIFT})"
+
+
+class Sendable(NamedTuple):
+    """An execution with something to send, as the query gives it."""
+
+    number: int
+    id: str
+    envelope: bytes
+    git: bytes | None
+
+
+class Batch:
+    """One request's worth of events; ``used`` are the executions they are of."""
+
+    def __init__(self, events: int, size: int) -> None:
+        self.found: list[Pending] = []
+        self.damaged: list[int] = []
+        self.used: set[str] = set()
+        self._events = events
+        self._room = size - 1  # "[", and a "," or "]" after each element
+
+    def fill(self, db: sqlite3.Connection, execution: Sendable) -> bool:
+        """Add what ``execution`` has to send; False: nothing more may go into it."""
+        rows = db.execute(
+            "SELECT event.seq, level, id, final, at, crc, body FROM outbox JOIN event"
+            " ON event.seq = outbox.seq WHERE outbox.seq >= ? AND outbox.seq < ?"
+            " ORDER BY outbox.seq",
+            (execution.number << SHIFT, (execution.number + 1) << SHIFT),
+        )
+        for row in rows:
+            if not self._add(execution, *row):
+                rows.close()
+                return False
+        return True
+
+    def _add(
+        self,
+        execution: Sendable,
+        seq: int,
+        level: str,
+        id_: str,
+        final: int,
+        at: int,
+        crc: int,
+        body: bytes,
+    ) -> bool:
+        if base.crc(level, id_, at, body) != crc:
+            self.damaged.append(seq)
+            return True
+        joined = join(execution.envelope, execution.git, body)
+        self._room -= len(joined) + 1
+        if self.found and self._room < 0:
+            return False
+        self.used.add(execution.id)
+        self.found.append(
+            Pending(
+                seq=seq,
+                execution=execution.id,
+                level=level,
+                id=id_,
+                final=bool(final),
+                at=at,
+                body=joined,
+            )
+        )
+        return len(self.found) < self._events
+
+
+def batch(
+    db: sqlite3.Connection,
+    sendable: Callable[[Sendable], bool],
+    *,
+    binding: str,
+    run: str,
+    events: int,
+    size: int,
+) -> Batch:
+    """What to send next, the first begun execution first."""
+    query = (
+        "SELECT number, id, envelope, git FROM execution"  # noqa: S608 (numbers of our own)
+        " WHERE binding = ? AND git_settled = 1 AND (? = '' OR id = ?)"
+        f" AND EXISTS (SELECT 1 FROM outbox WHERE {_SPAN}) ORDER BY number"
+    )
+    found = Batch(events, size)
+    for row in db.execute(query, (binding, run, run)).fetchall():
+        execution = Sendable(*row)
+        if sendable(execution) and not found.fill(db, execution):
+            break
+    return found
+
+
+def settle(db: sqlite3.Connection, seqs: Sequence[int], state: State, note: str) -> None:
+    """What became of events. The first word stays, but what was delivered was delivered, even if
+    a later event superseded it meanwhile.
+    """
+    numbers = msgspec.json.encode(seqs).decode()
+    db.execute(
+        "INSERT INTO settled SELECT event.seq, ?, ? FROM json_each(?) JOIN event"
+        " ON event.seq = value WHERE true ON CONFLICT (seq) DO UPDATE"
+        " SET state = excluded.state, note = excluded.note"
+        " WHERE settled.state = ? AND excluded.state = ?",
+        (state, note, numbers, State.SUPERSEDED, State.DELIVERED),
+    )
+    db.execute("DELETE FROM outbox WHERE seq IN (SELECT value FROM json_each(?))", (numbers,))
+
+
+def tally(db: sqlite3.Connection, execution: str, binding: str, *, memory: bool) -> Tally:
+    """How many events there are of each fate."""
+    where, values = ("WHERE id = ?", (execution,)) if execution else ("", ())
+    kept = db.execute(
+        f"SELECT binding, (SELECT count(*) FROM outbox WHERE {_SPAN}) FROM execution {where}",  # noqa: S608
+        values,
+    ).fetchall()
+    fates = dict(
+        db.execute(
+            f"SELECT state, count(*) FROM execution CROSS JOIN settled ON {_SPAN} {where}"  # noqa: S608
+            " GROUP BY state",
+            values,
+        ).fetchall()
+    )
+    return Tally(
+        delivered=fates.get(State.DELIVERED, 0),
+        refused=fates.get(State.REFUSED, 0),
+        expired=fates.get(State.EXPIRED, 0),
+        superseded=fates.get(State.SUPERSEDED, 0),
+        local=sum(count for bound, count in kept if not bound),
+        waiting=sum(count for bound, count in kept if bound and bound == binding),
+        held=sum(count for bound, count in kept if bound and bound != binding),
+        memory=sum(count for _, count in kept) if memory else 0,
+    )
+
+
+def forget(db: sqlite3.Connection, execution: str) -> bool:
+    """Remove an execution; False: it holds events that are to be sent."""
+    query = (
+        f"SELECT number, binding != '' AND EXISTS (SELECT 1 FROM outbox WHERE {_SPAN})"  # noqa: S608
+        " FROM execution WHERE id = ?"
+    )
+    number, waits = db.execute(query, (execution,)).fetchone()
+    if not waits:
+        base.remove(db, number)
+    return not waits

@@ -1,0 +1,91 @@
+"""What can still be read of a damaged journal, into a new one.
+
+Owns reading around broken pages. Does not judge whether a file is damaged (``home``) and deletes
+nothing: the damaged file is kept.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Final
+
+from runner.journal import base
+
+_COPIED: Final = {
+    "execution": 13,
+    "settled": 3,
+    "open": 4,
+    "result": 3,
+    "answer": 3,
+}
+"""Tables copied as they are, with the number of their columns."""
+
+
+def salvage(kept: str, uri: str) -> int:
+    """Copy every row of the file ``kept`` that can be read and is sound; returns how many events.
+
+    An event whose fate is lost waits again: the intake takes the same bytes twice.
+    """
+    old, new = base.connect(base.file_uri(kept)), base.connect(uri)
+    try:
+        base.version(old)
+        new.execute("BEGIN IMMEDIATE")
+        for table, columns in _COPIED.items():
+            marks = ", ".join("?" * columns)
+            new.executemany(
+                f"INSERT OR IGNORE INTO {table} VALUES ({marks})",  # noqa: S608 (names of our own)
+                _readable(old, f"SELECT * FROM {table}"),  # noqa: S608
+            )
+        _events(old, new)
+        new.execute(
+            "INSERT OR IGNORE INTO outbox SELECT seq FROM event"
+            " WHERE seq NOT IN (SELECT seq FROM settled)"
+        )
+        (saved,) = new.execute("SELECT count(*) FROM event").fetchone()
+        new.execute("COMMIT")
+    except (sqlite3.DatabaseError, base.DamagedError, base.NewerError):
+        if new.in_transaction:
+            new.execute("ROLLBACK")
+        return 0
+    else:
+        return int(saved)
+    finally:
+        old.close()
+        new.close()
+
+
+def _events(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """Events one by one, so that a broken page costs its own rows alone. Which there are is said
+    by the small tables as well as by the large one.
+    """
+    known = {seq for table in ("outbox", "settled", "event") for seq in _seqs(old, table)}
+    for seq in sorted(known):
+        for row in _readable(old, "SELECT * FROM event WHERE seq = ?", seq):
+            _, level, id_, _, at, crc, body = row
+            if _sound(level, id_, at, crc, body):
+                new.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def _sound(level: object, id_: object, at: object, crc: object, body: object) -> bool:
+    """Whether the row is what was written, to the bit."""
+    match level, id_, at, body:
+        case str(), str(), int(), bytes():
+            return base.crc(level, id_, at, body) == crc
+        case _:
+            return False
+
+
+def _seqs(db: sqlite3.Connection, table: str) -> Iterator[int]:
+    """From both ends towards the damage."""
+    for order in ("ASC", "DESC"):
+        query = f"SELECT seq FROM {table} ORDER BY seq {order}"  # noqa: S608 (names of our own)
+        for (seq,) in _readable(db, query):
+            if isinstance(seq, int):
+                yield seq
+
+
+def _readable(db: sqlite3.Connection, query: str, *values: int) -> Iterator[tuple[object, ...]]:
+    """The rows up to the first that cannot be read."""
+    try:
+        yield from db.execute(query, values)
+    except (sqlite3.DatabaseError, OverflowError):
+        return
