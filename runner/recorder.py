@@ -7,7 +7,7 @@ closing a dead run is setting ``end``. Knows no HTTP. Rules: interface, section 
 
 import signal
 from collections.abc import Iterable, Mapping
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 import msgspec
 
@@ -25,7 +25,7 @@ from runner.event import (
     encode,
 )
 from runner.execution import MILLISECOND, SECOND, rfc3339
-from runner.journal import Change, Ended, GateWaiting, Header, Journal, Open, Row
+from runner.journal import Change, Ended, GateWaiting, Header, Journal, Open, Owner, Row
 from runner.notice import (
     ExecutionFinished,
     ExecutionStarted,
@@ -118,10 +118,17 @@ class _Stage(_Labeled):
         self.failure: Failure | None = None
 
 
+class Appends(Protocol):
+    """What a recorder needs of a journal."""
+
+    def append(self, execution: str, change: Change) -> None:
+        """Take in one change, whole."""
+
+
 class Recorder:
     """Appends the events of one execution; every call of ``observe`` is one commit."""
 
-    def __init__(self, journal: Journal, header: Header, plan: Plan, labels: Labels) -> None:
+    def __init__(self, journal: Appends, header: Header, plan: Plan, labels: Labels) -> None:
         self._journal, self._header, self._plan, self._labels = journal, header, plan, labels
         self._execution = header.execution
         self._planned = {job.key: job for job in plan.jobs}
@@ -412,6 +419,8 @@ class Recorder:
     def _row(self, event: Event, at: int) -> None:
         final = event.status is not Status.RUNNING
         level, part = _place(event)
+        if final:  # what began and ended between two commits was never open
+            self._opened = [o for o in self._opened if (o.level, o.id) != (level, part)]
         self._rows.append(Row(level=level, id=part, final=final, body=encode(event), at=at))
 
     def _open(self, event: Event) -> None:
@@ -420,19 +429,17 @@ class Recorder:
 
 
 _NOTHING: Final = Change()
-_ORDER: Final = {"step": 0, "job": 1, "stage": 2, "pipeline": 3}
 
 
-def close_dead(journal: Journal) -> list[str]:
+def close_dead(journal: Journal, owner: Owner) -> list[str]:
     """Close what killed runs left open, never as success; their end is their last row's time.
     The ids of the executions closed. Idempotent: what is closed is no longer open.
     """
     closed = []
-    for stored in journal.dead():
+    for stored in journal.dead(owner):
         unique_id = stored.header.execution.unique_id
         at = journal.last_at(unique_id)
-        opens = sorted(journal.opens(unique_id), key=lambda part: _ORDER[part.level])
-        rows = tuple(_close(part, at) for part in opens)
+        rows = tuple(_close(part, at) for part in journal.opens(unique_id))
         journal.append(unique_id, Change(rows=rows, ended=Ended(at=at, status=Status.ERROR)))
         closed.append(unique_id)
     return closed

@@ -1,0 +1,52 @@
+"""``signalbox flush``: send what is still in the journal."""
+
+import os
+
+import click
+
+from runner.cli.options import state_option
+from runner.errors import FAILED, UsageError
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@click.command("flush")
+@click.argument("run", required=False, metavar="[RUN]")
+@state_option
+def command(run: str | None, state: str | None) -> int:
+    """Send what is still in the journal; with RUN, also that local execution."""
+    import time  # noqa: PLC0415
+
+    from runner import __version__, delivery, execution, intake  # noqa: PLC0415
+    from runner.cli import launch, places, settings  # noqa: PLC0415
+
+    found = settings.read(os.environ)
+    where = places.state(state, os.environ)
+    to = intake.target(
+        site=found.site,
+        key=found.key,
+        intake_url=found.intake_url,
+        token=found.token,
+        warn=_say,
+    )
+    if to is None:
+        raise UsageError("there is nowhere to send to", "set DD_API_KEY, or SIGNALBOX_INTAKE_URL")
+    journal = launch.open_journal(where, os.path.dirname(where), _say)
+    try:
+        launch.settle_git(journal, os.environ)
+        done = delivery.flush(
+            journal,
+            intake.Intake(to, environ=os.environ, version=__version__),
+            binding=to.binding,
+            run=journal.find(run).id if run else "",
+            clock=execution.clock(),
+            monotonic=time.monotonic,
+            sleep=time.sleep,
+            warn=_say,
+        )
+    finally:
+        journal.close()
+    click.echo(done.message, err=True)
+    return FAILED if done.waiting or done.refused else 0

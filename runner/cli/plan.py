@@ -1,0 +1,35 @@
+"""``signalbox plan``: what would run, in order, and why not."""
+
+import click
+
+from runner.cli.options import state_option
+
+
+@click.command("plan")
+@click.argument("file", required=False, metavar="[FILE]")
+@click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE")
+@click.option("--job", "jobs", multiple=True, metavar="NAME", help="this job and what it needs")
+@click.option("--only", multiple=True, metavar="NAME", help="this job without what it needs")
+@click.option("--json", "as_json", is_flag=True, help="the plan as JSON")
+@state_option
+def command(
+    file: str | None,
+    parameters: tuple[str, ...],
+    jobs: tuple[str, ...],
+    only: tuple[str, ...],
+    as_json: bool,
+    state: str | None,
+) -> int:
+    """Say what would run, in order; run nothing."""
+    from runner import plan  # noqa: PLC0415
+    from runner.cli import places, rehearsal, settings  # noqa: PLC0415
+
+    del state
+    _, pipeline = places.read(places.place(file))
+    made = plan.make(
+        pipeline,
+        given=settings.assignments(parameters, "-p"),
+        selection=plan.Selection(jobs=jobs, only=only),
+    )
+    click.echo(rehearsal.as_json(made) if as_json else rehearsal.as_text(made))
+    return 0

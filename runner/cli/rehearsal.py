@@ -1,0 +1,110 @@
+"""What would happen: a plan as text or JSON, and a run that runs nothing.
+
+Owns ``plan``'s and ``--dry-run``'s words. The dry run is the real engine and the real recorder with
+an executor that does nothing, so its bytes are those of a run in which every step succeeds at once.
+"""
+
+from collections.abc import Mapping
+
+import click
+import msgspec
+
+from runner.cli import launch
+from runner.plan import Decision, Plan, PlannedGate, PlannedJob
+from runner.timing import spoken
+
+
+def show(request: launch.Request, environ: Mapping[str, str], *, as_json: bool) -> int:
+    """Print what a run would do, or every byte it would send."""
+    if as_json:
+        click.echo(launch.rehearse(request, environ))
+    else:
+        click.echo(as_text(request.plan))
+    return 0
+
+
+def as_json(plan: Plan) -> bytes:
+    """Jobs in the order in which they can start, gates among them."""
+    return msgspec.json.format(msgspec.json.encode([_row(node) for node in order(plan)]), indent=2)
+
+
+def as_text(plan: Plan) -> str:
+    """One line a job: number, name, stage, what it waits for, why it would not run."""
+    nodes = order(plan)
+    width = max((len(_name(node)) for node in nodes), default=0)
+    lines = [f"{plan.pipeline.name}"]
+    lines += [f"{n:>3}  {_name(node):<{width}}  {_said(node)}" for n, node in enumerate(nodes, 1)]
+    for name, value in plan.parameters.items():
+        lines.append(f"     {name}={value}")
+    return "\n".join(lines)
+
+
+def order(plan: Plan) -> list[PlannedJob | PlannedGate]:
+    """Jobs and gates, each after what it needs, else as in the file."""
+    nodes: list[PlannedJob | PlannedGate] = [*plan.jobs, *plan.gates]
+    rest = {node.key: node for node in nodes}
+    placed: dict[str, PlannedJob | PlannedGate] = {}
+    while rest:
+        ready = [node for node in rest.values() if all(need in placed for need in node.needs)]
+        for node in ready:
+            placed[node.key] = rest.pop(node.key)
+    return list(placed.values())
+
+
+def _name(node: PlannedJob | PlannedGate) -> str:
+    return node.name if isinstance(node, PlannedJob) else node.key
+
+
+def _said(node: PlannedJob | PlannedGate) -> str:
+    if isinstance(node, PlannedGate):
+        return f"gate: {node.question}{_after(node)}"
+    job = node.job
+    steps = f"{len(job.steps)} step{'s' * (len(job.steps) != 1)}"
+    facts = [job.stage, steps, f"image {job.image}" if job.image else "", _if(node)]
+    facts.append("behind a gate" if node.decision is Decision.WAIT else "")
+    limit = f"limit {spoken(int(job.timeout * 1e9))}"
+    return ", ".join(filter(None, [*facts, limit])) + _after(node)
+
+
+def _if(node: PlannedJob) -> str:
+    condition = node.job.condition.value
+    return "" if condition == "success" else f"if {condition}"
+
+
+def _after(node: PlannedJob | PlannedGate) -> str:
+    return f" (after {', '.join(node.needs)})" if node.needs else ""
+
+
+class _Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One element of ``plan --json``."""
+
+    key: str
+    kind: str
+    name: str
+    decision: str
+    needs: tuple[str, ...] = ()
+    stage: str = ""
+    image: str = ""
+    condition: str = "success"
+    matrix: Mapping[str, str] = {}
+    steps: tuple[str, ...] = ()
+
+
+def _row(node: PlannedJob | PlannedGate) -> _Row:
+    decision = node.decision.value
+    if isinstance(node, PlannedGate):
+        return _Row(
+            key=node.key, kind="gate", name=node.question, decision=decision, needs=node.needs
+        )
+    return _Row(
+        key=node.key,
+        kind="job",
+        name=node.name,
+        decision=decision,
+        needs=node.needs,
+        stage=node.job.stage,
+        image=node.job.image,
+        condition=node.job.condition.value,
+        matrix=node.leg,
+        steps=tuple(step.name for step in node.job.steps),
+    )

@@ -1,0 +1,82 @@
+"""What a command says to a person on standard error, before, while and after a run.
+
+Owns that stream: warnings that come before there is a console wait for it, so that a run's header
+stays the first line. Standard output is for data alone.
+"""
+
+import io
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+
+from runner import intake
+from runner.console import Console, Folds, Scene
+from runner.delivery import Delivered
+from runner.execution import Execution
+from runner.intake import Target
+from runner.journal import Journal
+from runner.terminal import Look, look
+
+_COLUMNS = 100
+"""Width where nobody can tell: a CI's log."""
+
+
+def look_of(environ: Mapping[str, str], fd: int) -> Look:
+    """How things may look on a stream."""
+    tty = os.isatty(fd)
+    width = shutil.get_terminal_size((_COLUMNS, 24)).columns if tty else _COLUMNS
+    stream = sys.stderr if fd == sys.stderr.fileno() else sys.stdout
+    return look(environ, tty=tty, encoding=stream.encoding or "ascii", width=width)
+
+
+class Voice:
+    """The one that speaks for a command."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._look = look_of(environ, 2)
+        self._console: Console | None = None
+        self._early: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Something a person should know that changes no result."""
+        if self._console:
+            self._console.warn(text)
+        else:
+            self._early.append(text)
+
+    def console(self, scene: Scene, folds: Folds | None) -> Console:
+        """The console of a run; what waited is said."""
+        stream = io.FileIO(2, "wb", closefd=False)  # unbuffered: nothing is left when we are killed
+        self._console = Console(stream, self._look, scene, folds)
+        return self._console
+
+    def release(self) -> None:
+        """Say what waited, once the header stands."""
+        early, self._early = self._early, []
+        for text in early:
+            self.warn(text)
+
+    def end(
+        self,
+        journal: Journal,
+        execution: Execution,
+        target: Target | None,
+        delivered: Delivered | None,
+        errors: Sequence[str],
+    ) -> None:
+        """The last lines: what is delivered or waiting, where to look."""
+        console = self._console
+        assert console is not None  # noqa: S101 - a run that ends has begun
+        self.release()
+        if errors:
+            console.warn(f"{len(errors)} reports about this run failed; the first: {errors[0]}")
+        if journal.degraded:
+            console.warn(f"events are in memory only: {journal.degraded}")
+        if delivered is None or target is None:
+            console.say(f"local: nothing was sent; signalbox show {execution.unique_id[:8]}")
+            return
+        console.say(delivered.message)
+        page = intake.link(target, execution.unique_id)
+        if page and delivered.sent:
+            console.say(page)
