@@ -19,6 +19,8 @@ LEGS: Final = 256
 JOBS: Final = 10_000
 """Jobs of one file, legs of matrices counted."""
 
+MANY: Final = 1_000_000
+
 Path = tuple[str | int, ...]
 
 
@@ -137,28 +139,31 @@ def _sizes(pipeline: Pipeline) -> Iterator[Finding]:
         legs = prod(map(len, job.matrix.values())) if isinstance(job, Job) else 1
         jobs += legs
         if legs > LEGS:
-            message = f"the matrix makes {legs:,} jobs; {LEGS} are the most"
+            message = f"the matrix makes {_many(legs)} jobs; {LEGS} are the most"
             yield Finding(path=("jobs", job.key, "matrix"), message=message)
     if jobs > JOBS:
-        yield Finding(path=("jobs",), message=f"{jobs:,} jobs; {JOBS:,} are the most")
+        yield Finding(path=("jobs",), message=f"{_many(jobs)} jobs; {JOBS:,} are the most")
+
+
+def _many(jobs: int) -> str:
+    """A matrix of thousands of axes makes a number of thousands of digits."""
+    return f"{jobs:,}" if jobs < MANY else f"more than {MANY:,}"
 
 
 def _twins(pipeline: Pipeline) -> Iterator[Finding]:
     """Two jobs of one name: as keys, as names, also when only case or normal form differ."""
-    keys: dict[str, str] = {}
-    names: dict[str, str] = {}
+    keys: dict[str, tuple[str, str]] = {}
+    names: dict[str, tuple[str, str]] = {}
     for job in pipeline.jobs:
         legs = _legs(job)
         if twice := next((leg for leg in legs if legs[leg] > 1), None):
             message = f"two jobs of one name: {quoted(job.key + twice)}"
             yield Finding(path=("jobs", job.key, "matrix"), message=message)
-        taken = _taken(keys, job.key, [job.key])
-        if taken is None and "$" not in job.name:
-            taken = _taken(names, job.key, [job.name + leg for leg in legs])
-        if taken is not None:
-            message = (
-                f"two jobs of one name: {quoted(job.name)}, also in {spelled(('jobs', taken))}"
-            )
+        twin = _twin(keys, job.key, [job.key])
+        if not twin and "$" not in job.name:
+            twin = _twin(names, job.key, [job.name + leg for leg in legs])
+        if twin:
+            message = f"two jobs of one name: {twin}"
             yield Finding(path=("jobs", job.key, "name"), message=message)
 
 
@@ -173,13 +178,14 @@ def _legs(job: Job | Gate) -> dict[str, int]:
     return legs
 
 
-def _taken(owners: dict[str, str], key: str, names: list[str]) -> str | None:
-    """The other job that has one of ``names``; else they are this job's from now on."""
+def _twin(owners: dict[str, tuple[str, str]], key: str, names: list[str]) -> str:
+    """Who else has one of ``names``, in words; else they are this job's from now on."""
     for name in names:
-        owner = owners.setdefault(_folded(name), key)
+        owner, same = owners.setdefault(_folded(name), (key, name))
         if owner != key:
-            return owner
-    return None
+            also = f"{quoted(name)}, also in {spelled(('jobs', owner))}"
+            return also if same == name else f"{also} (case and Unicode form do not count)"
+    return ""
 
 
 def _folded(name: str) -> str:
@@ -196,51 +202,50 @@ def _folded(name: str) -> str:
 class _Scope(msgspec.Struct, frozen=True, kw_only=True):
     """What a template may ask for. ``outputs``: also for what jobs or steps before it may say."""
 
-    known: frozenset[str]
-    secrets: frozenset[str]
+    layers: tuple[Collection[str], ...]
+    secrets: Collection[str]
     outputs: bool = False
 
-    def wider(self, names: Collection[str], *, outputs: bool = False) -> "_Scope":
-        if not names and outputs <= self.outputs:
-            return self
-        known = self.known.union(names)
-        return _Scope(known=known, secrets=self.secrets, outputs=self.outputs or outputs)
+    def wider(self, *layers: Collection[str], outputs: bool = False) -> "_Scope":
+        both, outputs = (*self.layers, *layers), outputs or self.outputs
+        return _Scope(layers=both, secrets=self.secrets, outputs=outputs)
 
     def unknown(self, template: str, *path: str | int) -> Iterator[Finding]:
-        if "$" not in template:
-            return
-        for name in scope.names(template):
+        for name in scope.names(template) if "$" in template else ():
+            known = any(name in layer for layer in self.layers)
             if name in self.secrets:
                 message = f"${name} is a secret; it cannot stand where it is shown"
                 yield Finding(path=path, message=message)
-            elif name not in self.known and (scope.steers(name) or not self.outputs):
+            elif not known and (scope.steers(name) or not self.outputs):
                 message = f"unknown variable ${name} ($$ is a dollar)"
-                yield Finding(path=path, message=message, word=name, known=self.known)
+                names = frozenset(chain(*self.layers))
+                yield Finding(path=path, message=message, word=name, known=names)
 
 
 def _variables(pipeline: Pipeline) -> Iterator[Finding]:
-    known = frozenset(chain(pipeline.parameters, pipeline.env))
-    base = _Scope(known=known, secrets=frozenset(pipeline.secrets))
+    layers = (pipeline.parameters, pipeline.env)
+    base = _Scope(layers=layers, secrets=frozenset(pipeline.secrets))
     yield from _of_tags(base, pipeline.tags, "tags")
     for job in pipeline.jobs:
         if isinstance(job, Job):
             yield from _of_job(job, base)
         else:
-            here = base.wider((), outputs=bool(job.needs))
+            here = base.wider(outputs=bool(job.needs))
             yield from here.unknown(job.name, "jobs", job.key, "name")
             yield from here.unknown(job.question, "jobs", job.key, "gate")
 
 
 def _of_job(job: Job, base: _Scope) -> Iterator[Finding]:
-    here = base.wider({*job.env, *job.matrix}, outputs=bool(job.needs))
+    here = base.wider(job.env, job.matrix, outputs=bool(job.needs))
     yield from here.unknown(job.name, "jobs", job.key, "name")
     yield from here.unknown(job.image, "jobs", job.key, "image")
     yield from _of_tags(here, job.tags, "jobs", job.key, "tags")
     for name, service in job.services.items():
         yield from here.unknown(service.image, "jobs", job.key, "services", name, "image")
-    after_a_step = here.wider((), outputs=True)
+    after_a_step = here.wider(outputs=True)
     for index, step in enumerate(job.steps):
-        of_step = (after_a_step if index else here).wider(step.env)
+        of_step = after_a_step if index else here
+        of_step = of_step.wider(step.env) if step.env else of_step
         yield from of_step.unknown(step.name, "jobs", job.key, "steps", index, "name")
         yield from _of_tags(of_step, step.tags, "jobs", job.key, "steps", index, "tags")
 

@@ -26,7 +26,7 @@ def read(root: Node, problems: Problems) -> Pipeline:
 
 
 def _job_or_gate(key: str, values: dict[str, Any], defaults: Mapping[str, Any]) -> Job | Gate:
-    named = {"key": key, "name": key} | values
+    named = {"key": key, "name": _escaped(key)} | values
     if "question" in values:
         return Gate(**named | {"question": values["question"].strip()})
     inherited = ("timeout", "image", "shell", "working_directory")
@@ -45,4 +45,8 @@ def _step(values: dict[str, Any]) -> Step:
 def _title(script: str) -> str:
     """The first line that says something, as it stands: its ``$`` are the shell's, not ours."""
     line = script.strip().partition("\n")[0].rstrip()
-    return line[:_TITLE].replace("$", "$$")
+    return _escaped(line[:_TITLE])
+
+
+def _escaped(name: str) -> str:
+    return name.replace("$", "$$")

@@ -39,8 +39,8 @@ jobs:
         retry: 1                  # one more attempt after a failure
       - { name: Clean up, run: echo done, if: always }
 
-  approve:                        # a manual gate: the pipeline stops here, and
-    needs: [test]                 # signalbox resume --approve approve   goes on
+  approve:                        # a manual gate: the pipeline stops here until
+    needs: [test]                 # `signalbox resume --approve approve`
     gate: Deploy to $TARGET?
 
   deploy:

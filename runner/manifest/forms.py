@@ -7,6 +7,7 @@ mistake reports it and gives its ``empty`` value, so that the rest of the file i
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -25,7 +26,7 @@ class Form(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """How one kind of value is written. ``what`` completes "expected ..."."""
 
     read: Reader[T]
-    schema: Schema
+    schema: Callable[[], Schema]
     what: str
     empty: T
 
@@ -39,6 +40,10 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     required: bool = False
 
 
+_compiled: Final = cache(re.compile)
+"""A pattern compiled when a value first needs it: 0.1 to 0.5 ms each."""
+
+
 # ── one value ────────────────────────────────────────────────────────────────────────────────────
 
 _CONTROL: Final = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
@@ -47,8 +52,8 @@ _SHOWN: Final = rf"[^\s{_CONTROL}]"
 ANY: Final = r"[^\x00]*"
 SCRIPT: Final = r"(?=[\s\S]*\S)[^\x00]*"
 PROSE: Final = r"(?=[\s\S]*\S)[^\x00-\x08\x0b-\x1f\x7f-\x9f]*"
-LINE: Final = rf"{_SHOWN}([^{_CONTROL}]{{0,253}}{_SHOWN})?"
-KEY: Final = rf"(?![\s\S]* \()[^\s${_CONTROL}]([^${_CONTROL}]{{0,98}}[^\s${_CONTROL}])?"
+LINE: Final = rf"(?!\s)[^{_CONTROL}]{{0,254}}{_SHOWN}"
+KEY: Final = rf"(?!\s)(?![\s\S]* \()[^${_CONTROL}]{{0,99}}[^\s${_CONTROL}]"
 """A job's key: no ``$`` (nothing replaces it), no `` (``, which begins the leg of a matrix."""
 WORD: Final = rf"{_SHOWN}{{0,255}}"
 VARIABLE: Final = scope.NAME.pattern
@@ -58,24 +63,25 @@ TAG: Final = r"[^\s:,\x00-\x1f\x7f-\x9f]{1,200}"
 A_NAME: Final = "a name (one line of at most 255 characters)"
 A_VARIABLE: Final = "a variable's name (letters, digits and _, no digit first)"
 A_KEY: Final = "a key for a job (one line of at most 100 characters, without '$' and ' (')"
+A_VALUE: Final = "a tag's value (one line of at most 255 characters)"
 A_TAG: Final = "a key for a tag (no spaces, colons or commas)"
 
 
 def text(shape: str = ANY, what: str = "a text") -> Form[str]:
     """A text, as it stands in the source: numbers and booleans of YAML are texts here too."""
-    pattern = re.compile(shape)
 
     def read(node: Node, path: str, problems: Problems) -> str:
-        if isinstance(node, Scalar) and not node.null and pattern.fullmatch(node.text):
+        if isinstance(node, Scalar) and not node.null and _compiled(shape).fullmatch(node.text):
             return node.text
         return _expected(what, "", node, path, problems)
 
+    return Form(read=read, schema=lambda: _of_text(shape), what=what, empty="")
+
+
+def _of_text(shape: str) -> Schema:
     also = {"integer": "12", "number": "1.5", "boolean": "true"}
-    types = ["string", *(kind for kind, like in also.items() if pattern.fullmatch(like))]
-    schema = {"type": types[0] if len(types) == 1 else types}
-    if shape != ANY:
-        schema["pattern"] = f"^(?:{shape})$"
-    return Form(read=read, schema=schema, what=what, empty="")
+    types = ["string", *(kind for kind, like in also.items() if re.fullmatch(shape, like))]
+    return {"type": types, "pattern": f"^(?:{shape})$"}
 
 
 def one_of(values: dict[str, T]) -> Form[T]:
@@ -90,7 +96,7 @@ def one_of(values: dict[str, T]) -> Form[T]:
         problems.add(node, path, _unlike(what, node), word=word, known=values)
         return empty
 
-    return Form(read=read, schema={"enum": [*values]}, what=what, empty=empty)
+    return Form(read=read, schema=lambda: {"enum": [*values]}, what=what, empty=empty)
 
 
 def flag() -> Form[bool]:
@@ -101,7 +107,7 @@ def flag() -> Form[bool]:
         given = value(node) if isinstance(node, Scalar) else None
         return given if isinstance(given, bool) else _expected(what, False, node, path, problems)
 
-    return Form(read=read, schema={"type": "boolean"}, what=what, empty=False)
+    return Form(read=read, schema=lambda: {"type": "boolean"}, what=what, empty=False)
 
 
 def integer(low: int, high: int) -> Form[int]:
@@ -115,7 +121,7 @@ def integer(low: int, high: int) -> Form[int]:
         return _expected(what, low, node, path, problems)
 
     schema = {"type": "integer", "minimum": low, "maximum": high}
-    return Form(read=read, schema=schema, what=what, empty=low)
+    return Form(read=read, schema=lambda: schema, what=what, empty=low)
 
 
 def number(above: float | None = None) -> Form[float]:
@@ -131,7 +137,7 @@ def number(above: float | None = None) -> Form[float]:
         return float(given)
 
     schema = {"type": "number"} if above is None else {"type": "number", "exclusiveMinimum": above}
-    return Form(read=read, schema=schema, what=what, empty=0.0)
+    return Form(read=read, schema=lambda: schema, what=what, empty=0.0)
 
 
 _DURATION: Final = (
@@ -143,16 +149,15 @@ _UNITS: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 def duration() -> Form[float]:
     """``90s``, ``5m``, ``1h30m``, ``7d``, in seconds; longer than nothing."""
     what = "a duration such as 90s, 5m or 1h30m"
-    pattern = re.compile(_DURATION)
-    part = re.compile(r"([0-9.]+)([dhms])")
 
     def read(node: Node, path: str, problems: Problems) -> float:
-        if isinstance(node, Scalar) and pattern.fullmatch(node.text):
-            return sum(float(n) * _UNITS[unit] for n, unit in part.findall(node.text))
+        if isinstance(node, Scalar) and _compiled(_DURATION).fullmatch(node.text):
+            parts = re.findall(r"([0-9.]+)([dhms])", node.text)
+            return sum(float(n) * _UNITS[unit] for n, unit in parts)
         return _expected(what, 1.0, node, path, problems)
 
     schema = {"type": "string", "pattern": f"^{_DURATION}$"}
-    return Form(read=read, schema=schema, what=what, empty=1.0)
+    return Form(read=read, schema=lambda: schema, what=what, empty=1.0)
 
 
 # ── many values ──────────────────────────────────────────────────────────────────────────────────
@@ -172,30 +177,30 @@ def many(of: Form[T], *, low: int = 0, unique: bool = False) -> Form[tuple[T, ..
             read_one(one, item(path, index), problems) for index, one in enumerate(node.items)
         )
         if unique and len(set(values)) < len(values):
-            _twice(values, node.items, path, problems)
+            _twice(node.items, path, problems)
         return values
 
-    schema: Schema = {"type": "array", "items": of.schema}
-    if low:
-        schema["minItems"] = low
-    if unique:
-        schema["uniqueItems"] = True
+    def schema() -> Schema:
+        # Not uniqueItems: an editor takes 3.1 and 3.10 for one number.
+        bounds: Schema = {"minItems": low} if low else {}
+        return {"type": "array", "items": of.schema(), **bounds}
+
     return Form(read=read, schema=schema, what=what, empty=())
 
 
-def _twice(values: tuple[T, ...], nodes: tuple[Node, ...], path: str, problems: Problems) -> None:
-    seen: set[T] = set()
-    for index, (one, node) in enumerate(zip(values, nodes, strict=True)):
-        if one in seen:
-            problems.add(node, item(path, index), f"{found(node)} stands here twice")
-        seen.add(one)
+def _twice(nodes: tuple[Node, ...], path: str, problems: Problems) -> None:
+    seen: set[str] = set()
+    for index, node in enumerate(nodes):
+        given = node.text if isinstance(node, Scalar) else ""
+        if given in seen:
+            problems.add(node, item(path, index), f"{quoted(given)} stands here twice")
+        seen.add(given)
 
 
 def table(
     of: Form[T], keys: str = VARIABLE, what: str = A_VARIABLE, *, low: int = 0
 ) -> Form[dict[str, T]]:
     """Keys that the author chooses, each with a value."""
-    pattern = re.compile(keys)
     kind = "a mapping of keys and values"
 
     def read(node: Node, path: str, problems: Problems) -> dict[str, T]:
@@ -204,6 +209,7 @@ def table(
         if len(node.entries) < low:
             problems.add(node, path, "the mapping is empty")
         values: dict[str, T] = {}
+        pattern = _compiled(keys)
         for key, one in node.entries:
             inside = join(path, key.text)
             if not pattern.fullmatch(key.text):
@@ -211,13 +217,16 @@ def table(
             values[key.text] = of.read(one, inside, problems)
         return values
 
-    schema: Schema = {
-        "type": "object",
-        "propertyNames": {"pattern": f"^(?:{keys})$"},
-        "additionalProperties": of.schema,
-    }
-    if low:
-        schema["minProperties"] = low
+    def schema() -> Schema:
+        bounds: Schema = {"minProperties": low} if low else {}
+        names = {"pattern": f"^(?:{keys})$"}
+        return {
+            "type": "object",
+            "propertyNames": names,
+            "additionalProperties": of.schema(),
+            **bounds,
+        }
+
     return Form(read=read, schema=schema, what=kind, empty={})
 
 
@@ -250,13 +259,16 @@ def record(
                 problems.add(node, path, f"required key {missing!r} is missing")
         return empty | values
 
-    schema: Schema = {
-        "type": "object",
-        "properties": {k: f.form.schema | {"description": f.about} for k, f in fields.items()},
-        "additionalProperties": False,
-    }
-    if required:
-        schema["required"] = [*required]
+    def schema() -> Schema:
+        return {
+            "type": "object",
+            "properties": {
+                k: f.form.schema() | {"description": f.about} for k, f in fields.items()
+            },
+            "additionalProperties": False,
+            "required": [*required],
+        }
+
     return Form(read=read, schema=schema, what=what, empty=empty)
 
 
@@ -280,7 +292,8 @@ def found(node: Node) -> str:
         case Sequence():
             return "a list"
         case Scalar():
-            return "nothing" if node.null else quoted(node.text)
+            said = quoted(node.text)
+            return "nothing" if node.null else said if node.plain else f"the text {said}"
 
 
 def _unlike(what: str, node: Node) -> str:

@@ -40,7 +40,7 @@ _DURATION: Final = forms.duration()
 _FLAG: Final = forms.flag()
 _CONDITION: Final = one_of({condition.value: condition for condition in Condition})
 _ENV: Final = table(_TEXT)
-_TAGS: Final = table(text(forms.PROSE, "a text or a number"), forms.TAG, forms.A_TAG)
+_TAGS: Final = table(text(forms.LINE, forms.A_VALUE), forms.TAG, forms.A_TAG)
 _NEEDS: Final = many(text(forms.PROSE, "a job's key"), unique=True)
 _PORT: Final = text(r"([0-9]{1,5}:)?[0-9]{1,5}(/(tcp|udp))?", "a port such as 5432 or 8080:80")
 _HOST: Final = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
@@ -106,10 +106,10 @@ def _read_step(node: Node, path: str, problems: Problems) -> dict[str, Any]:
 _STEP_RECORD: Final = record("a step", _STEP_KEYS)
 STEP: Final = Form(
     read=_read_step,
-    schema={
+    schema=lambda: {
         "if": {"type": "object"},
-        "then": _STEP_RECORD.schema,
-        "else": _SCRIPT.schema | {"description": _STEP_KEYS["run"].about},
+        "then": _STEP_RECORD.schema(),
+        "else": _SCRIPT.schema() | {"description": _STEP_KEYS["run"].about},
     },
     what="a command or a mapping with the keys of a step",
     empty={"run": ""},
@@ -157,11 +157,11 @@ def _read_job(node: Node, path: str, problems: Problems) -> dict[str, Any]:
 
 JOB: Final = Form(
     read=_read_job,
-    schema={
+    schema=lambda: {
         "type": "object",
         "if": {"required": ["gate"]},
-        "then": _GATE_RECORD.schema,
-        "else": _JOB_RECORD.schema,
+        "then": _GATE_RECORD.schema(),
+        "else": _JOB_RECORD.schema(),
     },
     what="a mapping with the keys of a job or a gate",
     empty={"steps": ()},
@@ -202,5 +202,5 @@ def schema() -> Mapping[str, object]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Signalbox pipeline file",
-        **PIPELINE.schema,
+        **PIPELINE.schema(),
     }

@@ -15,7 +15,7 @@ MOST: Final = 500
 _COMPARED: Final = 50_000
 """Words compared in search of the nearest, in one file: 4 us each, so 0.2 s at the very most."""
 _WIDEST: Final = 60
-_BARE: Final = re.compile(rf"[\w-]{{1,{_WIDEST}}}")
+_BARE: Final = rf"[\w-]{{1,{_WIDEST}}}"
 
 
 class Place(Protocol):
@@ -73,7 +73,7 @@ def quoted(text: str) -> str:
 
 def join(path: str, key: str) -> str:
     """The path of ``key`` inside ``path``: ``jobs.test``, ``jobs['my job']``."""
-    if not (key.isidentifier() and len(key) <= _WIDEST) and not _BARE.fullmatch(key):
+    if not (key.isidentifier() and len(key) <= _WIDEST) and not re.fullmatch(_BARE, key):
         return f"{path}[{quoted(key)}]"
     return f"{path}.{key}" if path else key
 

@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 import yaml
+from yaml.reader import ReaderError
 
 from runner.manifest.problems import Problems, quoted, spelled
 
@@ -25,12 +26,8 @@ DEPTH: Final = 50
 NODES: Final = 100_000
 """Keys and values after aliases are followed: three times those of a file of 12,000 lines."""
 
-_UNPRINTABLE: Final = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
-"""Not allowed in a YAML stream (YAML 1.2.2, 5.1), nor a byte order mark inside it."""
-_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,20}|0x[0-9a-fA-F]{1,15}")
-_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INTEGER: Final = r"[-+]?[0-9]{1,18}|0o[0-7]{1,20}|0x[0-9a-fA-F]{1,15}"
+_FLOAT: Final = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
 _NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
 _TRUE: Final = frozenset(("true", "True", "TRUE"))
 _FALSE: Final = frozenset(("false", "False", "FALSE"))
@@ -67,7 +64,10 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
 
     def get(self, key: str) -> tuple[Scalar, "Node"] | None:
         """The entry called ``key``."""
-        return next((entry for entry in self.entries if entry[0].text == key), None)
+        for entry in self.entries:
+            if entry[0].text == key:
+                return entry
+        return None
 
 
 Node = Scalar | Sequence | Mapping
@@ -83,8 +83,9 @@ def parse(text: bytes, problems: Problems) -> Node:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         problems.stop(line, column, _syntax(error, source, line, column))
-    except yaml.YAMLError as error:
-        problems.stop(1, 1, f"not YAML: {error}")
+    except ReaderError as error:
+        line, column = _position(source.encode()[: error.position].decode())
+        problems.stop(line, column, f"character U+{error.character:04X} may not stand in YAML")
     finally:
         loader.dispose()
 
@@ -98,9 +99,9 @@ def value(scalar: Scalar) -> bool | int | float | str | None:
         return None
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
-    if _INTEGER.fullmatch(text):
+    if re.fullmatch(_INTEGER, text):
         return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    return float(text) if re.fullmatch(_FLOAT, text) else text
 
 
 def locate(root: Node, path: tuple[str | int, ...]) -> Node:
@@ -129,19 +130,15 @@ def _decode(text: bytes, problems: Problems) -> str:
     try:
         source = text.decode()
     except UnicodeDecodeError as error:
-        before = text[: error.start].decode()
-        line, column = _position(before, len(before))
+        line, column = _position(text[: error.start].decode())
         strange_byte = text[error.start]
         problems.stop(line, column, f"byte 0x{strange_byte:02x} is not UTF-8; save it as UTF-8")
-    if strange := _UNPRINTABLE.search(source):
-        line, column = _position(source, strange.start())
-        problems.stop(line, column, f"character U+{ord(strange[0]):04X} may not stand in YAML")
     return source
 
 
-def _position(source: str, index: int) -> tuple[int, int]:
-    line = source.count("\n", 0, index)
-    return line + 1, index - source.rfind("\n", 0, index)
+def _position(before: str) -> tuple[int, int]:
+    """The line and column that come right after ``before``."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
 def _syntax(error: yaml.MarkedYAMLError, source: str, line: int, column: int) -> str:
@@ -241,7 +238,7 @@ class _Composer:
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             trail[-1] = "?"
             key = self._node(event, None)
-            if not isinstance(key, Scalar):
+            if not isinstance(key, Scalar) or key.null:
                 self._node(self._next(), None)
                 self._wrong(key, "a key must be a text")
                 continue
