@@ -1,8 +1,8 @@
 """Steps as processes on this machine.
 
 Owns starting a step, seeing it through and ending it. What to execute is ``shell``'s, reading the
-output ``pump``'s, and which processes belong to a job ``tree``'s. Does not read the environment or
-the clock: both are passed in.
+output ``pump``'s, and which processes belong to a job ``tree``'s. Reads no environment: it is
+passed in.
 
 The thread that calls ``run`` does all of it; no other is started. A step costs three descriptors
 (its pipe, its pidfd, the stop's), none of which it sees. How many processes a step may start is not
@@ -17,6 +17,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -53,10 +54,10 @@ _T = TypeVar("_T")
 
 class ProcessExecutor:
     """Runs steps as child processes. ``scratch``: a directory of ours for scripts that cannot be an
-    argument, made when needed. ``monotonic``: seconds that never go back.
+    argument, made when needed. ``monotonic``: seconds that never go back, for limits.
     """
 
-    def __init__(self, scratch: str, monotonic: Callable[[], float]) -> None:
+    def __init__(self, scratch: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.monotonic = monotonic
         self.family = Family()
         self.programs = Programs(scratch)

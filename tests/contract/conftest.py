@@ -1,0 +1,135 @@
+"""What a contract test needs: every executor in turn, a job in it, a sink that remembers.
+
+A new executor adds its name to ``EXECUTORS`` and a branch to ``executor``; the tests know none.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from threading import Timer
+from typing import Final
+
+import msgspec
+import pytest
+
+from runner.executors import Command, Executor, Session, Stop
+from runner.executors.process import ProcessExecutor
+from runner.notice import Exit, Reason
+
+EXECUTORS: Final = ("process",)
+HOSTILE: Final = Path(__file__).with_name("hostile")
+PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+
+
+class Memory:
+    """A sink that keeps everything, and when the executor said that nothing came."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.idles: list[bytes] = []
+
+    def write(self, piece: bytes) -> None:
+        self.pieces.append(piece)
+
+    def idle(self) -> None:
+        self.idles.append(self.text)
+
+    @property
+    def text(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+class Ran(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that is over."""
+
+    exit: Exit
+    output: bytes
+    idles: list[bytes]
+    longest: int
+    seconds: float
+
+
+class Job:
+    """One session of an executor, and a directory that its steps and the test both see."""
+
+    def __init__(self, session: Session, workspace: Path) -> None:
+        self.session = session
+        self.workspace = workspace
+
+    def run(
+        self,
+        script: str,
+        *,
+        shell: str = "",
+        cwd: str = "",
+        env: Mapping[str, str] | None = None,
+        limit: float | None = None,
+        grace: float = 0.3,
+        stop: Stop | None = None,
+        ask: Callable[[Stop], None] | None = None,
+        after: float = 0.0,
+    ) -> Ran:
+        """Run a step; ``ask`` something of its stop ``after`` so long."""
+        command = Command(
+            script=script,
+            shell=shell,
+            cwd=cwd or str(self.workspace),
+            env={"PATH": PATH, **(env or {})},
+            limit=limit,
+            grace=grace,
+        )
+        sink, stop = Memory(), stop or Stop()
+        asking = Timer(after, lambda: ask(stop) if ask else None)
+        started = time.monotonic()
+        asking.start()
+        try:
+            ended = self.session.run(command, sink, stop)
+        finally:
+            asking.cancel()
+            asking.join()
+            stop.close()
+        return Ran(
+            exit=ended,
+            output=sink.text,
+            idles=sink.idles,
+            longest=max(map(len, sink.pieces), default=0),
+            seconds=time.monotonic() - started,
+        )
+
+    def hostile(self, name: str, **options: float) -> Ran:
+        """Run a program of ``hostile/``."""
+        return self.run((HOSTILE / f"{name}.sh").read_text(), limit=options.get("limit"))
+
+    def beats(self) -> bool:
+        """Whether a program of ``hostile/`` still writes into its file ``beat``."""
+        beat = self.workspace / "beat"
+        before = beat.stat().st_size
+        time.sleep(0.1)
+        return beat.stat().st_size > before
+
+
+def cancel(stop: Stop) -> None:
+    """What a first signal does."""
+    stop.ask(Reason.CANCELED)
+
+
+def kill(stop: Stop) -> None:
+    """What a second signal does."""
+    stop.ask(Reason.CANCELED, now=True)
+
+
+@pytest.fixture(params=EXECUTORS)
+def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Executor:
+    """Each executor, one after the other."""
+    assert request.param == "process"
+    return ProcessExecutor(str(tmp_path / "scratch"), time.monotonic)
+
+
+@pytest.fixture
+def job(executor: Executor, tmp_path: Path) -> Iterator[Job]:
+    """A job that is closed at the end."""
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    session = executor.open("job-of-the-test")
+    yield Job(session, workspace)
+    session.close()

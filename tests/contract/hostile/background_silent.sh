@@ -1,0 +1,3 @@
+# Holds the step's output open and says nothing.
+sleep 60 &
+echo started
