@@ -1,0 +1,352 @@
+"""An execution as a tree in a terminal: pipeline, stages, jobs, steps, each with its time as a bar.
+
+Owns the drawing. Nothing that a terminal would obey survives from a name or message (fault T15).
+"""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from runner.event import Failure, Status
+from runner.execution import MILLISECOND
+from runner.report import Delivery, JobTold, Question, StageTold, StepTold, Told
+from runner.terminal import Look, Mark, Paint, cells, fit, plain
+from runner.timing import spoken
+
+_TIME: Final = 8
+"""Cells of a duration, right-aligned: ``59m59s`` and a little air."""
+_BAR: Final = (16, 60)
+"""Cells of the bars, at least and at most."""
+_QUEUE_SHOWN: Final = 100
+"""Milliseconds of waiting that are worth words."""
+
+_OURS: Final = ("resumed_from:", "jobs.not_started:")
+"""Tags that the tree shows as what they mean."""
+
+_MARKS: Final = {
+    Status.SUCCESS: (Mark.GOOD, Paint.GOOD, "succeeded in"),
+    Status.ERROR: (Mark.BAD, Paint.BAD, "failed in"),
+    Status.CANCELED: (Mark.STOPPED, Paint.WARN, "canceled after"),
+    Status.SKIPPED: (Mark.LEFT_OUT, Paint.FAINT, "left out"),
+    Status.BLOCKED: (Mark.WAITING, Paint.WARN, "waiting for an answer after"),
+    Status.RUNNING: (Mark.RUNNING, Paint.STRONG, "running for"),
+}
+
+
+class _Bar(msgspec.Struct, frozen=True, kw_only=True):
+    """From ``start`` to ``end``, after waiting since ``ready``: milliseconds from the beginning."""
+
+    ready: int
+    start: int
+    end: int
+    heavy: bool
+    paint: Paint
+
+
+class _Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the tree. ``mark`` has its colour and is one cell; the rest is plain."""
+
+    indent: int
+    mark: str = ""
+    text: str
+    aside: str = ""
+    took: str = ""
+    bar: _Bar | None = None
+    paint: Paint | None = None
+    whole: bool = False
+    """It may take the whole width: it has neither time nor bar."""
+
+
+def tree(told: Told, look: Look) -> str:
+    """The lines of it, each ended by a newline."""
+    parts = (
+        _head(told, look),
+        _table(_rows(told, look), told, look),
+        _not_started(told, look),
+        _questions(told, look),
+        _foot(told, look),
+    )
+    blocks = ["\n".join(line.rstrip() for line in part) for part in parts]
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def mark_of(status: Status, look: Look, *, allowed: bool = False) -> str:
+    """The mark of a status in its colour."""
+    mark, paint, _ = _MARKS[status]
+    if allowed and status is Status.ERROR:
+        mark, paint = Mark.WARN, Paint.WARN
+    return look.paint(look.mark(mark), paint)
+
+
+def ended(status: Status, duration_ms: int) -> str:
+    """``failed in 6.4 s``."""
+    return f"{_MARKS[status][2]} {spoken(duration_ms * MILLISECOND)}"
+
+
+def commit(told: Told) -> str:
+    """``main@4f2a91c``, when the commit is known."""
+    git = told.git
+    if git is None:
+        return ""
+    name = git.branch or git.tag or ""
+    return plain(f"{name}@{git.sha[:7]}" if name else git.sha[:7])
+
+
+def moment(rfc3339: str) -> str:
+    """``2026-03-02 09:15:00 UTC``."""
+    return rfc3339.replace("T", " ").partition(".")[0].removesuffix("Z") + " UTC"
+
+
+def why(failure: Failure) -> str:
+    """``Type: first line of the message``."""
+    first = next((line for line in map(plain, failure.message.splitlines()) if line), "")
+    return f"{plain(failure.type)}: {first}" if first else plain(failure.type)
+
+
+# ── above ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _head(told: Told, look: Look) -> Iterator[str]:
+    paint = _MARKS[told.status][1]
+    how = look.paint(ended(told.status, told.duration_ms), paint)
+    name = look.paint(plain(told.name), Paint.STRONG)
+    yield f"{mark_of(told.status, look)} {look.facts(name, how)}"
+    subject = plain((told.git.message or "").partition("\n")[0]) if told.git else ""
+    yield from _wrapped(look, [told.id, commit(told), subject])
+    hand = "started by hand" if told.manual else ""
+    yield from _wrapped(look, [moment(told.start), hand, *_kin(told)])
+    yield from _wrapped(look, _times(told, look))
+    values = [f"{name}={value}" for name, value in told.parameters.items()]
+    tags = [tag for tag in told.tags if not tag.startswith(_OURS)]
+    yield from _wrapped(look, [*values, *tags, *told.measures])
+    if told.failure and not any(job.failure == told.failure for job in told.jobs):
+        yield "  " + look.paint(fit(why(told.failure), look.width - 2, look.dots), Paint.BAD)
+
+
+def _kin(told: Told) -> Iterator[str]:
+    if told.resumed_from:
+        yield f"goes on from {told.resumed_from[:8]}"
+    if told.previous:
+        yield f"retries {told.previous.id[:8]}"
+    if told.parent:
+        yield f"started by {told.parent.id[:8]}"
+
+
+def _times(told: Told, look: Look) -> Iterator[str]:
+    if told.queue_ms is not None:
+        yield f"queued {_spoken(told.queue_ms)}"
+    if told.jobs:
+        yield f"executing {_spoken(told.execution_ms)}"
+    if len(told.critical_path) > 1 or len(told.jobs) > 1:
+        arrow = " → " if look.unicode else " > "
+        path = arrow.join(map(plain, told.critical_path))
+        if path:
+            heavy = _glyphs(look, heavy=True)[True, True]
+            yield f"{heavy} critical path {_spoken(told.critical_ms)}: {path}"
+
+
+def _wrapped(look: Look, facts: Sequence[str] | Iterator[str]) -> Iterator[str]:
+    """Facts in as many faint lines as they need, none broken; the longest are cut."""
+    room = look.width - 2
+    line = ""
+    for fact in filter(None, (fit(plain(fact), room, look.dots) for fact in facts)):
+        longer = f"{line}{look.dot}{fact}" if line else fact
+        if cells(longer) > room:
+            yield "  " + look.paint(line, Paint.FAINT)
+            longer = fact
+        line = longer
+    if line:
+        yield "  " + look.paint(line, Paint.FAINT)
+
+
+# ── the tree ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _rows(told: Told, look: Look) -> Iterator[_Row]:
+    for stage in told.stages:
+        depth = 0
+        if stage.name:
+            depth = 1
+            yield _stage(stage)
+            yield from _labels(2, stage, look)
+        for job in stage.jobs:
+            yield _job(job, depth, look)
+            yield from _labels(depth + 1, job, look)
+            for step in job.steps:
+                yield _step(step, job, depth + 1, look)
+                yield from _reason(step.failure, depth + 2, allowed=step.allowed)
+                yield from _labels(depth + 2, step, look)
+            if not any(step.failure == job.failure for step in job.steps):
+                yield from _reason(job.failure, depth + 1, allowed=job.allowed)
+
+
+def _stage(stage: StageTold) -> _Row:
+    end = stage.offset_ms + stage.duration_ms
+    return _Row(
+        indent=0,
+        text=plain(stage.name),
+        took=_spoken(stage.duration_ms),
+        bar=_Bar(
+            ready=stage.offset_ms, start=stage.offset_ms, end=end, heavy=False, paint=Paint.FAINT
+        ),
+        paint=Paint.STRONG,
+    )
+
+
+def _job(job: JobTold, depth: int, look: Look) -> _Row:
+    queued = f"queued {_spoken(job.queue_ms)}" if job.queue_ms >= _QUEUE_SHOWN else ""
+    row = _Row(
+        indent=depth,
+        mark=mark_of(job.status, look, allowed=job.allowed),
+        text=plain(job.name),
+        aside=look.facts("allowed to fail" if job.allowed else "", queued),
+        took=_spoken(job.duration_ms),
+        bar=_bar(job, job.offset_ms - job.queue_ms, job.on_critical_path),
+    )
+    if job.status is Status.SKIPPED:
+        row = _Row(indent=depth, mark=row.mark, text=row.text, aside="left out", whole=True)
+    return row
+
+
+def _step(step: StepTold, job: JobTold, depth: int, look: Look) -> _Row:
+    attempt = f"attempt {step.attempt}" if step.attempt is not None else ""
+    return _Row(
+        indent=depth,
+        mark=mark_of(step.status, look, allowed=step.allowed),
+        text=plain(step.name),
+        aside=look.facts(attempt, "allowed to fail" if step.allowed else ""),
+        took=_spoken(step.duration_ms),
+        bar=_bar(step, step.offset_ms, job.on_critical_path),
+    )
+
+
+def _bar(part: JobTold | StepTold, ready: int, heavy: bool) -> _Bar:
+    bad = part.status is Status.ERROR and not part.allowed
+    paint = Paint.BAD if bad else Paint.GOOD if heavy else Paint.FAINT
+    end = part.offset_ms + part.duration_ms
+    return _Bar(ready=ready, start=part.offset_ms, end=end, heavy=heavy, paint=paint)
+
+
+def _labels(depth: int, part: StageTold | JobTold | StepTold, look: Look) -> Iterator[_Row]:
+    labels = look.facts(*map(plain, (*part.tags, *part.measures)))
+    if labels:
+        yield _Row(indent=depth, text=labels, paint=Paint.FAINT, whole=True)
+
+
+def _reason(failure: Failure | None, depth: int, *, allowed: bool) -> Iterator[_Row]:
+    if failure:
+        paint = Paint.WARN if allowed else Paint.BAD
+        yield _Row(indent=depth, text=why(failure), paint=paint, whole=True)
+
+
+def _table(rows: Iterator[_Row], told: Told, look: Look) -> Iterator[str]:
+    every = list(rows)
+    needed = max((_needs(row, look) for row in every if not row.whole), default=0)
+    name = min(needed, look.width - _TIME - _BAR[0] - 3)
+    width = min(look.width - name - _TIME - 3, _BAR[1])
+    longest = max([told.duration_ms, *(row.bar.end for row in every if row.bar)])
+    for row in every:
+        left = _left(row, look.width if row.whole else name, look)
+        if row.whole:
+            yield left
+        else:
+            bar = _drawn(row.bar, longest, width, look) if row.bar else ""
+            yield f"{left} {row.took:>{_TIME}}  {bar}"
+
+
+def _needs(row: _Row, look: Look) -> int:
+    return 2 * row.indent + cells(_text(row, look)) + (2 if row.mark else 0)
+
+
+def _text(row: _Row, look: Look) -> str:
+    return look.facts(row.text, row.aside)
+
+
+def _left(row: _Row, width: int, look: Look) -> str:
+    before = "  " * row.indent + (f"{row.mark} " if row.mark else "")
+    room = max(width - 2 * row.indent - (2 if row.mark else 0), 1)
+    aside = look.dot + row.aside if row.aside else ""
+    text = fit(row.text, max(room - cells(aside), 1), look.dots)
+    padding = " " * max(room - cells(text) - cells(aside), 0)
+    text = look.paint(text, row.paint) if row.paint else text
+    return before + text + look.paint(aside, Paint.FAINT) + padding
+
+
+def _drawn(bar: _Bar, longest: int, width: int, look: Look) -> str:
+    """Half a cell is the smallest thing shown; every bar has at least that."""
+    halves = 2 * width
+    scale = halves / max(longest, 1)
+    start = min(max(round(bar.start * scale), 0), halves - 1)
+    end = max(min(round(bar.end * scale), halves), start + 1)
+    ready = min(max(round(bar.ready * scale), 0), start)
+    glyphs = _glyphs(look, heavy=bar.heavy)
+    drawn = "".join(
+        glyphs[start <= 2 * cell < end, start <= 2 * cell + 1 < end]
+        for cell in range(start // 2, (end + 1) // 2)
+    )
+    waited = start // 2 - ready // 2
+    wait = look.paint(("·" if look.unicode else ".") * waited, Paint.FAINT)
+    return " " * (ready // 2) + wait + look.paint(drawn, bar.paint)
+
+
+def _glyphs(look: Look, *, heavy: bool) -> dict[tuple[bool, bool], str]:
+    """What one cell shows, by its left and its right half."""
+    if not look.unicode:
+        full = "=" if heavy else "-"
+        return {(True, True): full, (True, False): full, (False, True): full}
+    full, left, right = "━╸╺" if heavy else "─╴╶"
+    return {(True, True): full, (True, False): left, (False, True): right}
+
+
+# ── below ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _not_started(told: Told, look: Look) -> Iterator[str]:
+    if told.not_started:
+        yield look.paint("Not started", Paint.STRONG)
+    for job in told.not_started:
+        mark = look.paint(look.mark(Mark.LEFT_OUT), Paint.FAINT)
+        yield f"  {mark} {look.facts(plain(job.name), look.paint(plain(job.why), Paint.FAINT))}"
+
+
+def _questions(told: Told, look: Look) -> Iterator[str]:
+    if told.questions:
+        yield look.paint("Waiting for an answer", Paint.STRONG)
+    for question in told.questions:
+        yield from _question(told, question, look)
+
+
+def _question(told: Told, question: Question, look: Look) -> Iterator[str]:
+    mark = look.paint(look.mark(Mark.WAITING), Paint.WARN)
+    asks = "asks " + ", ".join(question.approvers) if question.approvers else ""
+    until = f"until {moment(question.expires)}" if question.expires else ""
+    yield f"  {mark} {look.facts(plain(question.question), plain(asks), plain(until))}"
+    resume, gate = f"signalbox resume {told.id[:8]}", shlex.quote(question.gate)
+    yield f"    yes: {resume} --approve {plain(gate)}"
+    yield f"    no:  {resume} --reject {plain(gate)}"
+
+
+def _foot(told: Told, look: Look) -> Iterator[str]:
+    text = counts(told.delivery)
+    if told.delivery.waiting:
+        text += f": signalbox flush {told.id[:8]}"
+    yield look.paint(f"events: {text}", Paint.FAINT)
+
+
+def counts(delivery: Delivery) -> str:
+    """``12 delivered, 3 waiting``; of a local execution, that."""
+    told = (
+        (delivery.delivered, "delivered"),
+        (delivery.waiting, "waiting"),
+        (delivery.held, "for another site or key"),
+        (delivery.refused, "refused"),
+        (delivery.expired, "too old"),
+        (delivery.local, "local"),
+    )
+    return ", ".join(f"{count} {word}" for count, word in told if count) or "none"
+
+
+def _spoken(milliseconds: int) -> str:
+    return spoken(milliseconds * MILLISECOND)
