@@ -113,9 +113,11 @@ class DamagedError(Exception):
     """The file is not a journal, or no longer one."""
 
 
-def crc(level: str, id: str, at: int, body: bytes) -> int:  # noqa: A002 (the column's name)
-    """The checksum of an event: tells a flipped bit from what was written."""
-    return zlib.crc32(body, zlib.crc32(f"{level} {id} {at}".encode()))
+def crc(at: int, body: bytes) -> int:
+    """The checksum of an event: tells a flipped bit from what was written. ``body`` holds level and
+    id as well.
+    """
+    return zlib.crc32(body, at & 0xFFFFFFFF)
 
 
 def file_uri(path: str, mode: str = "rw") -> str:

@@ -39,49 +39,39 @@ class Batch:
 
     def fill(self, db: sqlite3.Connection, execution: Sendable) -> bool:
         """Add what ``execution`` has to send; False: nothing more may go into it."""
+        _, id_, envelope, git = execution
         rows = db.execute(
             "SELECT event.seq, level, id, final, at, crc, body FROM outbox JOIN event"
             " ON event.seq = outbox.seq WHERE outbox.seq >= ? AND outbox.seq < ?"
             " ORDER BY outbox.seq",
             (execution.number << SHIFT, (execution.number + 1) << SHIFT),
         )
-        for row in rows:
-            if not self._add(execution, *row):
+        for seq, level, part, final, at, crc, body in rows:
+            if base.crc(at, body) != crc:
+                self.damaged.append(seq)
+                continue
+            joined = join(envelope, git, body)
+            if not self._take(len(joined)):
                 rows.close()
                 return False
+            self.found.append(
+                Pending(
+                    seq=seq,
+                    execution=id_,
+                    level=level,
+                    id=part,
+                    final=bool(final),
+                    at=at,
+                    body=joined,
+                )
+            )
+            self.used.add(id_)
         return True
 
-    def _add(
-        self,
-        execution: Sendable,
-        seq: int,
-        level: str,
-        id_: str,
-        final: int,
-        at: int,
-        crc: int,
-        body: bytes,
-    ) -> bool:
-        if base.crc(level, id_, at, body) != crc:
-            self.damaged.append(seq)
-            return True
-        joined = join(execution.envelope, execution.git, body)
-        self._room -= len(joined) + 1
-        if self.found and self._room < 0:
-            return False
-        self.used.add(execution.id)
-        self.found.append(
-            Pending(
-                seq=seq,
-                execution=execution.id,
-                level=level,
-                id=id_,
-                final=bool(final),
-                at=at,
-                body=joined,
-            )
-        )
-        return len(self.found) < self._events
+    def _take(self, size: int) -> bool:
+        """Whether one more event of this size goes in; the first always does."""
+        self._room -= size + 1
+        return not self.found or (self._room >= 0 and len(self.found) < self._events)
 
 
 def batch(

@@ -60,18 +60,9 @@ def _events(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     known = {seq for table in ("outbox", "settled", "event") for seq in _seqs(old, table)}
     for seq in sorted(known):
         for row in _readable(old, "SELECT * FROM event WHERE seq = ?", seq):
-            _, level, id_, _, at, crc, body = row
-            if _sound(level, id_, at, crc, body):
+            *_, at, crc, body = row
+            if isinstance(at, int) and isinstance(body, bytes) and base.crc(at, body) == crc:
                 new.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-
-
-def _sound(level: object, id_: object, at: object, crc: object, body: object) -> bool:
-    """Whether the row is what was written, to the bit."""
-    match level, id_, at, body:
-        case str(), str(), int(), bytes():
-            return base.crc(level, id_, at, body) == crc
-        case _:
-            return False
 
 
 def _seqs(db: sqlite3.Connection, table: str) -> Iterator[int]:

@@ -28,9 +28,9 @@ def number(db: sqlite3.Connection, execution: str) -> int:
 
 
 def span(db: sqlite3.Connection, execution: str) -> tuple[int, int]:
-    """The seqs of its events: the first, and the one after the last."""
-    found = number(db, execution)
-    return found << SHIFT, (found + 1) << SHIFT
+    """The seqs of its events: the first, and the one after the last. Unknown: none."""
+    found = db.execute("SELECT number FROM execution WHERE id = ?", (execution,)).fetchone()
+    return (found[0] << SHIFT, (found[0] + 1) << SHIFT) if found else (0, 0)
 
 
 def put(db: sqlite3.Connection, execution: int, change: Change) -> None:
@@ -65,7 +65,7 @@ def _event(db: sqlite3.Connection, execution: int, row: Row) -> None:
             row.id,
             row.final,
             row.at,
-            base.crc(row.level, row.id, row.at, row.body),
+            base.crc(row.at, row.body),
             row.body,
         ),
     )

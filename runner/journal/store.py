@@ -5,7 +5,7 @@ cannot be written, is ``home``'s.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Final, Self, TypeVar
@@ -34,7 +34,7 @@ from runner.notice import Answer, Result
 
 T = TypeVar("T")
 
-_LEVELS: Final = ("step", "job", "stage", "pipeline")
+_LEVELS: Final = "step job stage pipeline"
 _AT_A_TIME: Final = 50
 """Dead executions closed in one go: each holds a file open, and a process may have 256."""
 
@@ -123,7 +123,15 @@ class Journal:
 
     def append(self, execution: str, change: Change) -> None:
         """One commit; on disk when this returns (unless ``degraded``)."""
-        self._write(lambda db: put(db, number(db, execution), change))
+
+        def work(db: sqlite3.Connection) -> None:
+            try:
+                put(db, number(db, execution), change)
+            except LookupError:
+                if not self.degraded:  # it lies on the disk that cannot be written: as it was
+                    raise
+
+        self._write(work)
 
     def freeze_git(self, execution: str, git: bytes | None) -> bool:
         """Settle the commit of all its events, once (None: there is none); False: it was before."""
@@ -209,18 +217,20 @@ class Journal:
 
     def results(self, execution: str) -> dict[str, Result]:
         """What the jobs of an execution left, by job."""
-        return {job: _result.decode(body) for job, body in self._parts("result", execution)}
+        return dict(_decoded(_result, self._parts("result", "job", execution)))
 
     def answers(self, execution: str) -> dict[str, Answer]:
         """The answers to the gates of a blocked execution, by gate."""
-        return {gate: _answer.decode(body) for gate, body in self._parts("answer", execution)}
+        return dict(_decoded(_answer, self._parts("answer", "gate", execution)))
 
     def opens(self, execution: str) -> list[Open]:
         """What has started and not ended: steps, then jobs, stages, the pipeline."""
-        query = "SELECT level, id, body FROM open WHERE number = ?"
-        rows = self._read(lambda db: db.execute(query, (number(db, execution),)).fetchall())
+        query = "SELECT level, open.id, body FROM open JOIN execution USING (number)"
+        rows = self._read(
+            lambda db: db.execute(f"{query} WHERE execution.id = ?", (execution,)).fetchall()
+        )
         found = [Open(level=level, id=id_, body=body) for level, id_, body in rows]
-        return sorted(found, key=lambda part: _LEVELS.index(part.level))
+        return sorted(found, key=lambda part: _LEVELS.find(part.level))
 
     def last_at(self, execution: str) -> int:
         """The time of the last event; of the start when there is none."""
@@ -354,10 +364,9 @@ class Journal:
             answer(db, claim, execution)
         put(db, base.insert_execution(db, header), change)
 
-    def _parts(self, table: str, execution: str) -> list[tuple[str, bytes]]:
-        key = {"result": "job", "answer": "gate"}[table]
-        query = f"SELECT {key}, body FROM {table} WHERE number = ?"  # noqa: S608 (names of our own)
-        return self._read(lambda db: db.execute(query, (number(db, execution),)).fetchall())
+    def _parts(self, table: str, key: str, execution: str) -> list[tuple[str, bytes]]:
+        query = f"SELECT {key}, body FROM {table} JOIN execution USING (number) WHERE id = ?"  # noqa: S608
+        return self._read(lambda db: db.execute(query, (execution,)).fetchall())
 
     def _is_dead(self, stored: Stored, owner: Owner) -> bool:
         """Whether its process is gone; its lock is ours then."""
@@ -392,6 +401,15 @@ class Journal:
             with suppress(OSError):
                 if execution not in known and self._home.place.seize(execution):
                     self._home.place.remove_run(execution)
+
+
+def _decoded(
+    decoder: msgspec.json.Decoder[T], rows: Iterable[tuple[str, bytes]]
+) -> Iterator[tuple[str, T]]:
+    """What can be read of it: what lies on disk is data that anybody may have edited."""
+    for key, body in rows:
+        with suppress(msgspec.DecodeError):
+            yield key, decoder.decode(body)
 
 
 def _commit(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], sync: str) -> T:
