@@ -31,7 +31,17 @@ from typing import Final
 from tests.intake_model import Judge, Model, Resource, Stored, disguises, take_apart
 from tests.intake_wire import HTML, Answer, Fault, Request, Talk, head
 
-__all__ = ["HTML", "Answer", "Certificate", "Fault", "Request", "Resource", "Server", "intake"]
+__all__ = [
+    "HTML",
+    "Answer",
+    "Certificate",
+    "Fault",
+    "Request",
+    "Resource",
+    "Rule",
+    "Server",
+    "intake",
+]
 
 EVENTS_PER_REQUEST: Final = 1000
 BYTES_PER_REQUEST: Final = 4_000_000
