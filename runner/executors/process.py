@@ -120,8 +120,9 @@ class ProcessSession:
             pidfd = _patiently(lambda: os.pidfd_open(pid), stop)
         except OSError as error:
             self._end(_Nowhere(), everything=False)
-            self._reap(pid)
-            raise NotStartedError(refusal(error, command)) from error
+            lost = self._reap(pid)  # nothing to open: it ended, and somebody reaped it
+            ended = refusal(error, command) if error.errno in BUSY else lost
+            raise NotStartedError(ended) from error
         held.callback(os.close, pidfd)
         for fd in (pidfd, stop.fd):
             self._pump.watch(fd)

@@ -101,11 +101,22 @@ class Job:
         return self.run((HOSTILE / f"{name}.sh").read_text(), limit=options.get("limit"))
 
     def beats(self) -> bool:
-        """Whether a program of ``hostile/`` still writes into its file ``beat``."""
+        """Whether a program of ``hostile/`` still writes into its file ``beat``; it may be slow."""
+        return self._grows(within=5.0)
+
+    def silent(self) -> bool:
+        """Whether it writes no more: five of its beats are waited for."""
+        return not self._grows(within=0.1)
+
+    def _grows(self, within: float) -> bool:
         beat = self.workspace / "beat"
-        before = beat.stat().st_size
-        time.sleep(0.1)
-        return beat.stat().st_size > before
+        before = beat.stat().st_size if beat.exists() else 0
+        until = time.monotonic() + within
+        while time.monotonic() < until:
+            time.sleep(0.01)
+            if beat.exists() and beat.stat().st_size > before:
+                return True
+        return False
 
 
 def cancel(stop: Stop) -> None:

@@ -186,7 +186,7 @@ def test_P1_a_step_that_ignores_TERM_is_killed_after_the_grace(job: Job, name: s
     assert ran.exit.reason is Reason.TIMEOUT
     assert "killed" in ran.exit.message
     assert 0.5 <= ran.seconds < 1.5  # limit + grace, and a second at most
-    assert not job.beats()
+    assert job.silent()
 
 
 def test_a_second_stop_kills_at_once(job: Job) -> None:
@@ -203,7 +203,7 @@ def test_P17_a_step_that_stopped_itself_still_hears_TERM(job: Job) -> None:
 
 def test_P2_a_stop_reaches_a_daemon_of_the_step(job: Job) -> None:
     assert job.hostile("daemon_and_wait", limit=0.2).exit.reason is Reason.TIMEOUT
-    assert not job.beats()
+    assert job.silent()
 
 
 # ── what a step leaves behind ────────────────────────────────────────────────────────────────────
@@ -230,7 +230,7 @@ def test_P3_a_background_process_that_writes_is_left_after_two_seconds_and_heard
     assert b"second\n" in ran.output
     assert job.beats()
     job.session.close()
-    assert not job.beats()
+    assert job.silent()
 
 
 def test_a_limit_of_a_step_spares_what_an_earlier_one_left(job: Job) -> None:
@@ -242,7 +242,7 @@ def test_a_limit_of_a_step_spares_what_an_earlier_one_left(job: Job) -> None:
 def test_a_stop_of_the_run_spares_nothing(job: Job) -> None:
     job.hostile("daemon")
     job.run("sleep 60", ask=cancel, after=0.1)
-    assert not job.beats()
+    assert job.silent()
 
 
 @pytest.mark.parametrize("name", ["job_control", "daemon", "daemon_unmarked"])
@@ -251,14 +251,14 @@ def test_P2_the_end_of_a_job_ends_what_hides(job: Job, name: str) -> None:
     assert (ran.exit, ran.output) == (Exit(code=0), b"started\n")
     assert job.beats()
     job.session.close()
-    assert not job.beats()
+    assert job.silent()
 
 
 def test_the_end_of_a_job_kills_what_ignores_TERM(job: Job) -> None:
     job.run("(trap '' TERM; while :; do echo >>beat; sleep 0.02; done) >/dev/null 2>&1 &")
     assert job.beats()
     job.session.close()
-    assert not job.beats()
+    assert job.silent()
 
 
 def test_jobs_do_not_end_each_others_processes(job: Job, executor: Executor) -> None:
