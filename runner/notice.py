@@ -94,6 +94,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """It failed and may."""
     outputs: Mapping[str, str] = {}
     withheld: tuple[str, ...] = ()
+    summary: str = ""
+    """Markdown that its steps gave, masked."""
+    why: str = ""
+    """Why it was left out, when it was."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -281,7 +281,7 @@ class Recorder:
         self._leave_stage(finished.job, counted, finished.end, finished.failure)
 
     def _job_skipped(self, skipped: JobSkipped) -> None:
-        self._results.append(Result(job=skipped.job, outcome=skipped.outcome))
+        self._results.append(Result(job=skipped.job, outcome=skipped.outcome, why=skipped.why))
         if skipped.outcome is Outcome.NOT_STARTED:
             self._not_started += 1
             self._leave_stage(skipped.job, None, skipped.at, None)

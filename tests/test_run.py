@@ -208,7 +208,7 @@ def test_T7_secrets_are_masked_in_every_sink(workspace: Workspace, server: Serve
                   echo "token is $NPM_TOKEN"
                   echo "key:$NPM_TOKEN" >> "$SIGNALBOX_TAGS"
                   echo "$NPM_TOKEN" | base64
-                  late=late-canary-0123
+                  late=$(printf "late-%s" canary-0123)
                   echo "$late" >> "$SIGNALBOX_MASK"
                   echo "found $late" >&2
                   exit 1

@@ -367,7 +367,7 @@ class _Launch:
             overrides = providers.overrides(self._environ)
             git, warnings = commit.read(pin, self._host.host.git, overrides, self._environ)
             for warning in warnings:
-                self._voice.warn(f"{warning}; events carry no git")
+                self._voice.warn(warning)
             return event.encode(git) if git else None
 
         return read

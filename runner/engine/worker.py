@@ -88,6 +88,7 @@ class Worker(threading.Thread):
         self._dependencies = dependencies
         self._variables = dict(variables)
         self._outputs: dict[str, str] = {}
+        self._summaries: list[str] = []
         self._failure: Failure | None = None
         self._limit_hit = False
         self._deadline = 0
@@ -174,6 +175,7 @@ class Worker(threading.Thread):
             allowed=bool(self._failure) and self.planned.job.allow_failure and not canceled,
             outputs=safe,
             withheld=tuple(name for name in self._outputs if name not in safe),
+            summary="\n".join(self._summaries),
         )
 
     # ── a step ───────────────────────────────────────────────────────────────────────────────────
@@ -288,6 +290,8 @@ class Worker(threading.Thread):
         if keep:
             self._outputs |= said.outputs
         mask = self._around.masker.text
+        if said.summary:
+            self._summaries.append(mask(said.summary))
         warnings = [Warned(message=mask(text), job=self.planned.key) for text in said.warnings]
         return _masked(said, mask), warnings
 
@@ -308,9 +312,9 @@ _NOTHING: Final = Said()
 
 
 def _masked(said: Said, mask: Callable[[str], str]) -> Said:
-    """What may be written of what a step said; its outputs travel in the job's ``Result``."""
+    """What may be written of what a step said; outputs and summary travel in the ``Result``."""
     tags = {
         level: {mask(key): mask(value) for key, value in pairs.items()}
         for level, pairs in said.tags.items()
     }
-    return Said(tags=tags, measures=said.measures, summary=mask(said.summary))
+    return Said(tags=tags, measures=said.measures)
