@@ -153,9 +153,7 @@ def _syntax(error: yaml.MarkedYAMLError, source: str, line: int, column: int) ->
     if "cannot start any token" in problem and at:
         return f"a value that begins with {at} must stand in quotes"
     if problem.startswith("mapping values are not allowed"):
-        return (
-            "a colon and a space inside a value: put the value in quotes, or mind the indentation"
-        )
+        return "a colon and a space inside a value: quote the value or mind the indentation"
     return f"{problem} ({context})" if context else problem
 
 
