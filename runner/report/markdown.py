@@ -1,6 +1,6 @@
 """An execution as Markdown for a host CI's job page: verdict, jobs, failures, the tree of times.
 
-Owns the page's form and its limit. Nothing in a name or message can become markup or a link. What
+Owns the page's form and its limit. Nothing in a name or message can become markup. What
 steps wrote as Markdown themselves comes last, as they wrote it, so it cannot swallow the rest.
 """
 
@@ -11,7 +11,7 @@ from typing import Final
 from runner.event import Failure, Status
 from runner.execution import MILLISECOND
 from runner.report import JobTold, Told
-from runner.report.tree import commit, ended, moment, tree, why
+from runner.report.tree import commit, ended, moment, tree
 from runner.terminal import Look, lines, plain
 from runner.timing import spoken
 
@@ -28,22 +28,24 @@ _SIGN: Final = {
     Status.BLOCKED: "✋",
     Status.RUNNING: "⏳",
 }
-_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~<>&@:/])")
+_MARKUP: Final = re.compile(r"[\\`*_\[\]|~<>&@:!#$]|(?<=www)\.")
+"""No text of others begins a line here, so what counts only there is left as it is."""
 _WORST: Final = (Status.ERROR, Status.CANCELED, Status.RUNNING, Status.BLOCKED)
 _CUT: Final = "\n*The page's limit is reached: what is missing here is in `signalbox show`.*\n"
 
 
 def page(told: Told, summaries: Iterable[str] = (), *, limit: int = LIMIT) -> str:
-    """The whole page, worst first, at most ``limit`` bytes; whole parts are left out at its end."""
+    """The whole page, worst first, at most ``limit`` bytes; parts that have no room are left out."""
     taken: list[str] = []
-    room = limit - len(_CUT.encode())
+    room, cut = limit - len(_CUT.encode()), ""
     for part in _parts(told, summaries):
-        room -= len(part.encode()) + 1
-        if room < 0:
-            taken.append(_CUT)
-            break
-        taken.append(part)
-    return "\n".join(taken)
+        size = len(part.encode()) + 1
+        if size > room:
+            cut = _CUT
+        else:
+            room -= size
+            taken.append(part)
+    return "\n".join(taken) + cut
 
 
 def escape(text: str) -> str:
@@ -60,7 +62,7 @@ def fence(text: str) -> str:
 
 
 def _harmless(match: re.Match[str]) -> str:
-    """Punctuation as an entity: no Markdown, no HTML, no address, no @mention is left."""
+    """Punctuation as an entity: means itself in Markdown and HTML, also between the two."""
     return f"&#{ord(match[0])};"
 
 
@@ -86,12 +88,14 @@ def _verdict(told: Told) -> Iterator[str]:
 
 
 def _failure(job: JobTold) -> Iterator[str]:
-    """Each way in which the job failed, once."""
+    """Each way in which the job failed, once; a step that did better later is no failure."""
+    if job.status is not Status.ERROR:
+        return
     seen: list[Failure] = []
     for name, failure in [*((step.name, step.failure) for step in job.steps), ("", job.failure)]:
         if failure and failure not in seen:
             seen.append(failure)
-            where = f"{escape(job.name)} › {escape(name)}" if name else escape(job.name)
+            where = f"{escape(job.name)}: {escape(name)}" if name else escape(job.name)
             yield f"### {_sign(job)} {where}\n"
             yield _message(failure)
 
@@ -100,7 +104,7 @@ def _message(failure: Failure) -> str:
     text = list(lines(failure.message))
     cut = [f"... {len(text) - MESSAGE} more lines"] if len(text) > MESSAGE else []
     block = fence("\n".join(text[-MESSAGE:] if cut else text))
-    return "\n".join(filter(None, (f"**{escape(failure.type)}**", *cut, "", block, "")))
+    return "\n".join((f"**{escape(failure.type)}**", *cut, "", block, ""))
 
 
 def _left(told: Told) -> Iterator[str]:
@@ -110,7 +114,7 @@ def _left(told: Told) -> Iterator[str]:
         yield fence(resume) + "\n"
     if told.not_started:
         yield "### Not started\n"
-        yield from (f"- {escape(job.name)}: {escape(job.why)}" for job in told.not_started)
+        yield from (f"- ⚪ {escape(job.name)}: {escape(job.why)}" for job in told.not_started)
         yield ""
 
 
@@ -133,7 +137,7 @@ def _job(job: JobTold) -> str:
         escape(job.name),
         escape(job.stage),
         str(len(job.steps)),
-        _spoken(job.duration_ms),
+        "" if job.status is Status.SKIPPED else _spoken(job.duration_ms),
         queued,
         ", ".join(filter(None, (path, note))),
     )

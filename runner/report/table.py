@@ -11,14 +11,14 @@ import msgspec
 from runner.event import Status
 from runner.execution import MILLISECOND, SECOND
 from runner.report import Delivery
-from runner.report.tree import counts, mark_of
+from runner.report.tree import NONE, counts, mark_of
 from runner.terminal import Look, Paint, cells, fit, pad, plain
 from runner.timing import spoken
 
 _TITLES: Final = ("RUN", "PIPELINE", "BRANCH", "WHEN", "TOOK", "EVENTS")
 _PIPELINE: Final = 1
 _BRANCH: Final = 2
-_LEAST: Final = 8
+_LEAST: Final = 10
 """Cells that a cut column keeps."""
 
 
@@ -66,14 +66,22 @@ def _columns(one: Listed, now: int) -> tuple[str, ...]:
         plain(one.branch),
         ago(now - one.start),
         took,
-        counts(one.delivery),
+        _news(one.delivery),
     )
 
 
+def _news(delivery: Delivery) -> str:
+    """What is not as it should be; else how it is."""
+    bad = counts(msgspec.structs.replace(delivery, delivered=0, local=0))
+    if bad != NONE:
+        return bad
+    return "delivered" if delivery.delivered else "local" if delivery.local else ""
+
+
 def _widths(rows: Sequence[tuple[str, ...]], look: Look) -> list[int]:
-    """What each column needs; too much in all is taken from the pipeline's and branch's names."""
+    """What each column needs; what is too much is taken from the branch, then the pipeline."""
     widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
-    for column in (_PIPELINE, _BRANCH):
+    for column in (_BRANCH, _PIPELINE):
         over = sum(widths) + 2 * len(widths) - look.width
         widths[column] = max(widths[column] - max(over, 0), min(widths[column], _LEAST))
     return widths

@@ -22,6 +22,8 @@ _BAR: Final = (16, 60)
 _QUEUE_SHOWN: Final = 100
 """Milliseconds of waiting that are worth words."""
 
+NONE: Final = "none"
+"""No events at all."""
 _OURS: Final = ("resumed_from:", "jobs.not_started:")
 """Tags that the tree shows as what they mean."""
 
@@ -345,7 +347,7 @@ def counts(delivery: Delivery) -> str:
         (delivery.expired, "too old"),
         (delivery.local, "local"),
     )
-    return ", ".join(f"{count} {word}" for count, word in told if count) or "none"
+    return ", ".join(f"{count} {word}" for count, word in told if count) or NONE
 
 
 def _spoken(milliseconds: int) -> str:
