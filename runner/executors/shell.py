@@ -8,7 +8,6 @@ import contextlib
 import errno
 import os
 import shlex
-import tempfile
 from typing import Final
 
 import msgspec
@@ -47,7 +46,7 @@ class Programs:
     """From a shell and a script to a program and its arguments. Thread-safe."""
 
     def __init__(self, scratch: str) -> None:
-        self._scratch = scratch
+        self._scratch = os.path.abspath(scratch)  # a step has a directory of its own
         self._found: dict[tuple[str, str, str], str] = {}
 
     def call(self, command: Command, held: contextlib.ExitStack) -> Call:
@@ -71,7 +70,7 @@ class Programs:
             name, program = "sh", self._program("sh", command)
         options = ["-eo", "pipefail"] if name == "bash" else ["-e"]
         if len(os.fsencode(command.script)) < ARGUMENT_LIMIT:
-            script = ["-c", command.script]
+            script = ["-c", "--", command.script]  # it may begin with a dash
         else:
             script = [self._file(command.script, held)]
         return Call(program=program, arguments=[name, *options, *script])
@@ -84,11 +83,11 @@ class Programs:
         return self._found[key]
 
     def _file(self, script: str, held: contextlib.ExitStack) -> str:
+        file = f"{self._scratch}/script-{os.urandom(8).hex()}"
         try:
             os.makedirs(self._scratch, mode=0o700, exist_ok=True)
-            fd, file = tempfile.mkstemp(prefix="script-", dir=self._scratch)
             held.callback(_remove, file)
-            with open(fd, "wb") as target:
+            with open(file, "xb", opener=_private) as target:
                 target.write(os.fsencode(script))
         except OSError as error:
             reason = Reason.DISK_FULL if error.errno in _FULL else Reason.RUNNER_LOST
@@ -108,8 +107,12 @@ def _search(name: str, path: str, cwd: str) -> str:
     if files:
         reason, code, message = Reason.NOT_EXECUTABLE, NOT_EXECUTABLE, f"{files[0]}: not executable"
     else:
-        reason, code, message = Reason.COMMAND_NOT_FOUND, NOT_FOUND, f"{name}: not found on PATH"
+        reason, code, message = Reason.COMMAND_NOT_FOUND, NOT_FOUND, f"{name}: not found"
     raise NotStartedError(Exit(code=code, reason=reason, message=message))
+
+
+def _private(file: str, flags: int) -> int:
+    return os.open(file, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _remove(file: str) -> None:

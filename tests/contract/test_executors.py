@@ -43,6 +43,8 @@ def test_P15_standard_input_is_empty(job: Job) -> None:
         ("bash", "false; echo not reached", b""),
         ("sh", "false | true; echo reached", b"reached\n"),
         ("sh", "false; echo not reached", b""),
+        ("bash", "-v 2>&- || echo a script", b"a script\n"),
+        ("sh", "-v 2>&- || echo a script", b"a script\n"),
         ("cat", "the script's file\n", b"the script's file\n"),
         ("sh -x", "true", b"+ true\n"),
         ("sh -c 'tail -n 1 \"$0\"; echo; echo $1' {0} after", "first\nlast", b"last\nafter\n"),
