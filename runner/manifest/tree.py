@@ -3,7 +3,8 @@
 Owns what is YAML and what is refused of it (encodings, depth, size, tags, merge keys, duplicate
 keys, bombs of aliases). Does not know what a pipeline file may say (``forms``). A scalar keeps its
 source text, so ``1.10``, ``0777``, ``on`` stay what was written; ``value`` reads it by the core
-schema of YAML 1.2.2 (10.3.2) where a number or a boolean is wanted.
+schema of YAML 1.2.2 (10.3.2) where a number or a boolean is wanted. No node is inside itself, so
+the collector of cycles need not look at them (``gc=False``).
 
 The tree is built from libyaml's events, which takes no recursion of the parser's own: PyYAML's
 ``compose`` overflows the C stack at some 25,000 levels, a file of 50 KB.
@@ -47,7 +48,7 @@ class Scalar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.plain and self.text in _NULLS
 
 
-class Sequence(msgspec.Struct, frozen=True, kw_only=True):
+class Sequence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A list. It stands where its key stands, when it has one: that is where people look."""
 
     items: tuple["Node", ...]
@@ -55,7 +56,7 @@ class Sequence(msgspec.Struct, frozen=True, kw_only=True):
     column: int
 
 
-class Mapping(msgspec.Struct, frozen=True, kw_only=True):
+class Mapping(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Keys and values in the order of the file; no key is there twice."""
 
     entries: tuple[tuple[Scalar, "Node"], ...]
