@@ -48,7 +48,7 @@ class Field:
         (self.root / "file").write_text("a\n")
         self.git("add", "file")
         self.git(
-            *("-c", "user.name=Ada", "-c", "user.email=ada@example.com"),
+            *("-c", "user.name=Author", "-c", "user.email=author@example.com"),
             *("commit", "-q", "-m", "Mend the docs"),
         )
 
