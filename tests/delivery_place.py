@@ -35,7 +35,6 @@ QUICK = Pace(
     exit=1.0,
     unreachable=0.1,
     interrupted=0.1,
-    patience=0.3,
 )
 GIT = encode(
     Git(
@@ -177,7 +176,6 @@ class Place:
             binding=self.target.binding,
             run=run,
             clock=time.time_ns,
-            monotonic=time.monotonic,
             sleep=time.sleep,
             warn=self.warnings.append,
             pace=QUICK,

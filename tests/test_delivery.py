@@ -194,7 +194,7 @@ def test_N4_a_flapping_backend_gets_all_and_is_not_hammered(place: Place) -> Non
     )
     run = place.run()
     delivery = place.deliver(run)
-    while time.monotonic() < began + 0.5:
+    while time.monotonic() < began + 0.3:
         run.steps(1)
         delivery.observe(())
         time.sleep(0.005)
@@ -257,7 +257,7 @@ def test_N30_on_a_slow_line_less_is_sent_at_once(place: Place) -> None:
     run = place.run()
     run.append(*[run.step("x" * 4000) for _ in range(100)])
     place.server.rule = lambda request: (
-        Answer(fault=Fault.HANG_HEAD, stored=False) if len(request.body) > 100_000 else None
+        Answer(fault=Fault.HANG_HEAD, stored=False) if len(request.body) > 250_000 else None
     )
     delivery = place.deliver(run, msgspec.structs.replace(QUICK, attempt=0.05))
     arrived(place, run)
@@ -382,6 +382,34 @@ def test_events_of_another_site_or_key_stay_and_are_told(place: Place) -> None:
     assert place.tally(own).delivered == 1
     assert place.flush(other.id).sent == 1
     place.server.check()
+
+
+def test_a_run_tells_of_events_of_another_site_or_key(place: Place) -> None:
+    place.run(binding="f00")
+    run = place.run()
+    delivery = place.deliver(run)
+    arrived(place, run)
+    delivery.observe(())
+    time.sleep(0.1)
+    run.finish()
+    done = delivery.finish()
+    assert (done.waiting, done.held) == (0, 1)
+    assert done.message == (
+        "1 event is of another site or key; `signalbox flush RUN` sends them here"
+    )
+
+
+def test_a_flush_gives_up_on_a_dead_host_and_keeps_at_a_busy_one(place: Place) -> None:
+    run = place.run()
+    place.server.script([Answer(status=503)] * 5)
+    assert place.flush().waiting == 0
+    run.finish()
+    place.server.close()
+    began = time.monotonic()
+    done = place.flush()
+    assert time.monotonic() - began < 0.5
+    assert done.waiting == 2
+    assert "connection refused" in done.message
 
 
 def test_a_local_execution_is_sent_only_by_name(place: Place) -> None:

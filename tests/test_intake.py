@@ -258,8 +258,8 @@ def test_N29_no_server_can_stretch_an_attempt(server: Server, answer: Answer) ->
     server.script([answer])
     one = reach(server.url)
     began = time.monotonic()
-    reply = one.send(BODY, within=0.2)
-    assert time.monotonic() - began < 0.4
+    reply = one.send(BODY, within=0.1)
+    assert time.monotonic() - began < 0.3
     assert (reply.verdict, reply.late, reply.connected) == (RETRY, True, True)
     assert one.send(BODY, within=2).verdict is Verdict.DELIVERED
     one.close()
@@ -271,7 +271,7 @@ def test_N10_a_tls_handshake_that_hangs_is_cut() -> None:
     with intake(certificate=Certificate.GOOD) as server:
         server.script([Answer(fault=Fault.HANG_ACCEPT)])
         one = reach(server.url, SSL_CERT_FILE=server.ca)
-        reply = one.send(BODY, within=0.3)
+        reply = one.send(BODY, within=0.15)
         assert (reply.verdict, reply.late) == (RETRY, True)
         one.close()
 

@@ -68,6 +68,8 @@ class Delivery:
         self._relaxed = False
         """Whether an attempt with all the time in the world may be under way."""
         self._held = False
+        self._elsewhere: int | None = None
+        """Events of another site or key; None: not counted yet."""
 
     def start(self) -> None:
         """Begin; importing what HTTP needs overlaps with the first step."""
@@ -140,7 +142,7 @@ class Delivery:
             self._last_turns(sender, journal)
         finally:
             self._intake.close()
-        self._result = sender.account(self._execution)
+        self._result = sender.account(self._execution, held=self._elsewhere or 0)
 
     def _rest(self, seconds: float | None) -> None:
         """Sleep so long, whatever happens, or (None) until something does."""
@@ -163,6 +165,8 @@ class Delivery:
         if turn is Turn.EMPTY:
             turn = sender.turn("", self._pace.attempt)
         if turn is Turn.EMPTY:
+            if self._elsewhere is None:
+                self._elsewhere = journal.tally(binding=self._binding).held
             return None if self._committed else self._pace.poll
         self._relaxed = False
         self._resume = self._now() + self._interval(turn, sender)
@@ -241,7 +245,6 @@ def flush(
     binding: str,
     run: str = "",
     clock: Clock,
-    monotonic: Callable[[], float],
     sleep: Callable[[float], None],
     warn: Callable[[str], None],
     pace: Pace | None = None,
@@ -252,18 +255,16 @@ def flush(
     pace = pace or Pace()
     execution = _adopted(journal, run, binding) if run else ""
     sender = Sender(journal, intake, binding=binding, clock=clock, warn=warn)
-    moved = monotonic()
-    while True:
-        match sender.turn(execution, pace.attempt):
-            case Turn.MOVED:
-                moved = monotonic()
-            case Turn.EMPTY | Turn.HELD:
-                return sender.account(execution)
-            case Turn.AGAIN:
-                pause = sender.backoff(pace)
-                if monotonic() + pause > moved + pace.patience:
-                    return sender.account(execution)
-                sleep(pause)
+    while (turn := sender.turn(execution, pace.attempt)) not in (Turn.EMPTY, Turn.HELD):
+        if turn is Turn.AGAIN:
+            tries = pace.calls if sender.unreachable else pace.tries
+            if sender.failures >= tries:
+                break
+            pause = sender.backoff(pace)
+            if pause > pace.linger and sender.last:
+                warn(f"{sender.last.message}: trying again in {pause:.0f} s")
+            sleep(pause)
+    return sender.account(execution)
 
 
 def _adopted(journal: Journal, run: str, binding: str) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from runner.execution import SECOND, Clock
 from runner.intake import Intake, Reply, Verdict
-from runner.journal import Journal, Pending, State
+from runner.journal import Journal, Pending, State, Tally
 
 EVENTS: Final = 1000
 """Per request (API)."""
@@ -49,8 +49,10 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """At exit, when there is no connection."""
     interrupted: float = 1.5
     """At exit after a signal: host CIs kill soon."""
-    patience: float = 30.0
-    """The longest time without progress of ``flush``."""
+    tries: int = 8
+    """Failures in a row after which ``flush`` gives up: half a minute."""
+    calls: int = 3
+    """The same when there is no connection."""
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,33 +225,33 @@ class Sender:
 
     # ── the account ──────────────────────────────────────────────────────────────────────────────
 
-    def account(self, run: str) -> Delivered:
-        """What became of the events of this run, or ("") of all."""
+    def account(self, run: str, *, held: int = 0) -> Delivered:
+        """What became of the events of this run, or ("") of all. ``held``: those of another site or
+        key that were counted beside it.
+        """
         tally = self._journal.tally(execution=run, binding=self._binding)
+        held = held or tally.held
         return Delivered(
             sent=self.sent,
             waiting=tally.waiting,
             refused=tally.refused,
             expired=tally.expired,
-            held=tally.held,
-            message="\n".join(
-                self._sentences(tally.waiting, tally.refused, tally.expired, tally.held)
-            ),
+            held=held,
+            message="\n".join(self._sentences(tally, held)),
         )
 
-    def _sentences(self, waiting: int, refused: int, expired: int, held: int) -> list[str]:
+    def _sentences(self, tally: Tally, held: int) -> list[str]:
         failure = self.last.message if self.last else ""
         why = f": {failure}" if failure else ""
+        refusal = self.reason or "see `signalbox show`"
         told = (
-            (waiting, f"{_events(waiting)} not delivered yet{why}; `signalbox flush` sends them"),
-            (refused, f"{_events(refused)} refused by the intake: {self.reason or 'earlier'}"),
-            (expired, f"{_events(expired)} not sent: the intake takes nothing older than 18 h"),
-            (
-                held,
-                f"{_events(held)} of another site or key; `signalbox flush RUN` sends them here",
-            ),
+            (tally.waiting, f"not delivered yet{why}; `signalbox flush` sends them"),
+            (tally.memory, "on no disk and lost with this process"),
+            (tally.refused, f"refused by the intake: {refusal}"),
+            (tally.expired, "older than 18 h, which the intake does not take; they are kept"),
+            (held, "of another site or key; `signalbox flush RUN` sends them here"),
         )
-        return [sentence for count, sentence in told if count]
+        return [f"{_events(count)} {what}" for count, what in told if count]
 
 
 def _events(count: int) -> str:
