@@ -482,7 +482,7 @@ def test_at_the_end_one_file_is_the_state(state: str, tmp_path: Path) -> None:
     assert parts(other, run) == ["s"]
     other.close()
     twin.close()
-    assert sorted(os.listdir(state)) == [".gitignore", "journal.db", "runs"]
+    assert sorted(os.listdir(state)) == [".gitignore", ".lock", "journal.db", "runs"]
     assert Path(state, ".gitignore").read_bytes() == b"*\n"
 
 

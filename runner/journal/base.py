@@ -18,7 +18,7 @@ in units of 2**24 ns, so executions of two files hardly ever share one.
 import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -105,6 +105,10 @@ _EXECUTION: Final = (
 )
 
 
+FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What a statement may raise; the second when SQLite quotes a damaged name in its message."""
+
+
 class NewerError(Exception):
     """The file was written by a later version; nobody may touch it."""
 
@@ -113,16 +117,23 @@ class DamagedError(Exception):
     """The file is not a journal, or no longer one."""
 
 
-def crc(at: int, body: bytes) -> int:
+def crc_of(at: int, body: bytes) -> int:
     """The checksum of an event: tells a flipped bit from what was written. ``body`` holds level and
     id as well.
     """
     return zlib.crc32(body, at & 0xFFFFFFFF)
 
 
-def file_uri(path: str, mode: str = "rw") -> str:
-    """The name of a file as SQLite takes it; ``rw`` never creates one."""
-    return f"file:{quote(os.fsencode(path))}?{'immutable=1' if mode == 'im' else 'mode=' + mode}"
+def sound(at: object, crc: object, body: object) -> bool:
+    """Whether an event is what was written, to the bit."""
+    return isinstance(at, int) and isinstance(body, bytes) and crc_of(at, body) == crc
+
+
+def file_uri(path: str, mode: str = "mode=rw") -> str:
+    """The name of a file as SQLite takes it; ``rw`` never creates one. With its VFS, for it is
+    attached to databases in memory too, whose own it would inherit.
+    """
+    return f"file:{quote(os.fsencode(path))}?{mode}&vfs=unix"
 
 
 def memory_uri(name: str) -> str:
@@ -181,16 +192,14 @@ def touch(db: sqlite3.Connection) -> None:
         db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()  # noqa: S608 (names of our own)
 
 
-def migrate(
-    db: sqlite3.Connection, keep: Callable[[int], None], scripts: Collection[str] = MIGRATIONS
-) -> None:
+def migrate(db: sqlite3.Connection, keep: Callable[[int], None], scripts: Sequence[str]) -> None:
     """Bring older tables up to date, in one commit, after ``keep`` has made a copy."""
     (found,) = db.execute("PRAGMA user_version").fetchone()
     keep(found)
     db.execute("BEGIN EXCLUSIVE")
     try:
         (found,) = db.execute("PRAGMA user_version").fetchone()  # another process may have
-        for script in tuple(scripts)[found:]:
+        for script in scripts[found:]:
             for statement in filter(str.strip, script.split(";")):
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {max(found, len(scripts))}")

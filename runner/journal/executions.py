@@ -45,7 +45,7 @@ def _decode(row: Sequence[Any]) -> Stored | None:
             git=git,
             git_settled=bool(git_settled),
         )
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, TypeError):
         return None
 
 

@@ -25,9 +25,12 @@ _FRESH: Final = 2
 _OUR_DEFECTS: Final = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 
 
-def code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code (the extended one holds it in its low byte)."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+def damage(error: Exception) -> bool:
+    """Whether the file is to blame. An error without a code is Python's, about text that is none.
+    The primary code is the low byte of the extended one.
+    """
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return isinstance(code, int) and code & 0xFF in _DAMAGE
 
 
 class Home:
@@ -63,18 +66,15 @@ class Home:
         except base.NewerError as error:
             self._returns = False
             return self.into_memory(None, str(error))
-        except (OSError, sqlite3.Error, base.DamagedError) as error:
+        except (OSError, *base.FAILURES, base.DamagedError) as error:
             return self.into_memory(None, str(error))
 
     def _settle(self) -> sqlite3.Connection:
         """On disk, in a sound file."""
         for attempt in range(_FRESH + 1):
             self.place.prepare()
+            self.place.ensure(base.blank)
             self._identity = self.place.identity()
-            if self._identity is None:
-                self.place.tidy()
-                self.place.publish(base.blank())
-                self._identity = self.place.identity()
             try:
                 return self._enter()
             except base.DamagedError as error:
@@ -89,11 +89,9 @@ class Home:
             raise base.DamagedError("it is empty")
         try:
             return self._probe()
-        except sqlite3.DatabaseError as error:
-            if code(error) in _DAMAGE:
+        except base.FAILURES as error:
+            if damage(error):
                 raise base.DamagedError(str(error)) from error
-            if code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY):
-                raise
         self._without_wal()
         return self._probe()
 
@@ -102,7 +100,7 @@ class Home:
         try:
             if base.version(db) < len(base.MIGRATIONS):
                 with self.place.alone():
-                    base.migrate(db, lambda found: self._back_up(db, found))
+                    base.migrate(db, lambda found: self._back_up(db, found), base.MIGRATIONS)
             base.touch(db)
             db.execute("BEGIN IMMEDIATE")
             db.execute("COMMIT")
@@ -113,11 +111,11 @@ class Home:
 
     def _without_wal(self) -> None:
         """Some file systems have no shared memory: there the rollback journal does, at twice the
-        price. A connection alone with its file needs no shared memory to fold the WAL in.
+        price. A connection alone with its file (said before its first look at it) needs no shared
+        memory to fold the WAL in.
         """
-        db = base.connect(base.file_uri(self.place.path))
+        db = sqlite3.connect(base.file_uri(self.place.path), uri=True, timeout=5)
         try:
-            db.execute("PRAGMA busy_timeout = 5000")
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("PRAGMA journal_mode = DELETE")
         finally:
@@ -139,12 +137,12 @@ class Home:
         if self.place.identity() is None:
             return self._memory()
         try:
-            return self._look("ro")
-        except sqlite3.Error:
+            return self._look("mode=ro")
+        except base.FAILURES:
             pass  # a WAL cannot be read where nothing can be written: the file alone can
         try:
-            return self._look("im")
-        except (sqlite3.Error, base.DamagedError) as error:
+            return self._look("immutable=1")
+        except (*base.FAILURES, base.DamagedError) as error:
             raise SurroundingsError(
                 f"{self.place.path} cannot be read: {error}",
                 "the next run puts it aside, saves what can be read, and starts anew",
@@ -182,13 +180,12 @@ class Home:
         """The file is gone from its path: write it anew, from the connection that still has it."""
         try:
             self.place.prepare()
-            if self.place.identity() is None:
-                self.place.publish(base.blank())
+            self.place.ensure(base.blank)
             base.copy(db, base.file_uri(self.place.path), self.own, others=True)
             for execution in self.own:
                 self.place.renew(execution)
             new = base.connect(base.file_uri(self.place.path))
-        except (OSError, sqlite3.Error, SurroundingsError) as error:
+        except (OSError, *base.FAILURES, SurroundingsError) as error:
             return self.into_memory(db, str(error))
         self._identity = self.place.identity()
         self.generation += 1
@@ -198,7 +195,7 @@ class Home:
         )
         return new
 
-    def mend(self, db: sqlite3.Connection, error: sqlite3.Error) -> sqlite3.Connection:
+    def mend(self, db: sqlite3.Connection, error: Exception) -> sqlite3.Connection:
         """A statement failed: a connection that will take it. What is our defect is raised."""
         if self._frozen:
             raise SurroundingsError(f"{self.place.path} cannot be read: {error}") from error
@@ -206,7 +203,7 @@ class Home:
             raise error
         if self.moved():
             return self.rebuild(db)
-        if code(error) in _DAMAGE:
+        if damage(error):
             return self._start_anew(db, str(error))
         return self.into_memory(db, str(error))
 
@@ -219,7 +216,7 @@ class Home:
             self._put_aside(reason)
             new = self._settle()
             self._restate(new)
-        except (OSError, sqlite3.Error, SurroundingsError, base.DamagedError, base.NewerError):
+        except (OSError, *base.FAILURES, SurroundingsError, base.DamagedError, base.NewerError):
             return self.into_memory(db, reason)
         self.generation += 1
         return new
@@ -230,7 +227,7 @@ class Home:
             if self.place.identity() != self._identity:
                 return
             kept = self.place.aside()
-            self.place.publish(base.blank())
+            self.place.publish(base.blank)
             saved = salvage(kept, base.file_uri(self.place.path))
         self._warn(
             f"{self.place.path} was damaged ({reason}): {saved} events could be read and were kept,"
@@ -243,7 +240,7 @@ class Home:
         if db is not None:
             try:
                 base.copy(db, self.uri, self.own, others=False)
-            except sqlite3.Error:
+            except base.FAILURES:
                 self._restate(new)
         self._identity = None
         self.generation += 1
@@ -281,7 +278,7 @@ class Home:
             try:
                 db.execute("PRAGMA busy_timeout = 0")  # another process that reads will fold it
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            except sqlite3.Error:
+            except base.FAILURES:
                 pass
         db.close()
         if self._anchor:
@@ -294,6 +291,6 @@ class Home:
         try:
             self._settle().close()
             base.copy(db, base.file_uri(self.place.path), self.own, others=False)
-        except (OSError, sqlite3.Error, SurroundingsError, base.DamagedError, base.NewerError):
+        except (OSError, *base.FAILURES, SurroundingsError, base.DamagedError, base.NewerError):
             return
         self.degraded = ""

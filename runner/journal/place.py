@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -44,6 +44,7 @@ class Place:
     def __init__(self, state: str, owner: tuple[int, int] | None = None) -> None:
         self.state = os.path.abspath(state)
         self.path = os.path.join(self.state, "journal.db")
+        self._temporary = f"{self.path}.tmp"
         self._runs = os.path.join(self.state, "runs")
         self._gives = owner if owner and owner[0] != os.geteuid() == 0 else None
         self._trusted = {os.geteuid()} | ({owner[0]} if owner else set())
@@ -127,18 +128,22 @@ class Place:
             os.fsync(fd)
         self.give(path)
 
-    def publish(self, content: bytes) -> None:
-        """The database file, whole from the moment it can be seen; one that is there stays."""
-        temporary = f"{self.path}.{os.getpid()}-{threading.get_ident()}.tmp"
+    def ensure(self, blank: Callable[[], bytes]) -> None:
+        """There is a database: the one that is there, or a new one."""
+        if self.identity() is None or os.path.lexists(self._temporary):
+            with self.alone():
+                self.publish(blank)
+
+    def publish(self, blank: Callable[[], bytes]) -> None:
+        """The database file, whole from the moment it can be seen; one that is there stays.
+        Only while ``alone``.
+        """
         with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        self.write(temporary, content)
-        try:
-            with suppress(FileExistsError):
-                os.link(temporary, self.path)
-        finally:
-            os.unlink(temporary)
-        self._sync()
+            os.unlink(self._temporary)  # what a killed process left
+        if self.identity() is None:
+            self.write(self._temporary, blank())
+            os.rename(self._temporary, self.path)
+            self._sync()
 
     def _sync(self) -> None:
         """Without this a power cut takes the name away, though the file was synced."""
@@ -176,18 +181,13 @@ class Place:
         stamp = int(os.lstat(self.path).st_mtime)
         while os.path.lexists(kept := f"{self.path}.corrupt-{stamp}"):
             stamp += 1
-        for suffix in ("-wal", "-shm", ""):  # the database last: without it nothing is open
+        with suppress(FileNotFoundError, IsADirectoryError):
+            os.unlink(f"{self.path}-shm")  # an index of the WAL: made anew when it is opened
+        for suffix in ("-wal", ""):  # the database last: without it nothing is open
             with suppress(FileNotFoundError):
                 os.rename(self.path + suffix, kept + suffix)
         self._sync()
         return kept
-
-    def tidy(self) -> None:
-        """What a killed ``publish`` left."""
-        for entry in os.scandir(self.state):
-            if re.fullmatch(r"journal\.db\.\d+-\d+\.tmp", entry.name):
-                with suppress(OSError):
-                    os.unlink(entry.path)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

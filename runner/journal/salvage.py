@@ -6,6 +6,7 @@ nothing: the damaged file is kept.
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from typing import Final
 
 from runner.journal import base
@@ -25,32 +26,31 @@ def salvage(kept: str, uri: str) -> int:
 
     An event whose fate is lost waits again: the intake takes the same bytes twice.
     """
-    old, new = base.connect(base.file_uri(kept)), base.connect(uri)
-    try:
-        base.version(old)
-        new.execute("BEGIN IMMEDIATE")
-        for table, columns in _COPIED.items():
-            marks = ", ".join("?" * columns)
-            new.executemany(
-                f"INSERT OR IGNORE INTO {table} VALUES ({marks})",  # noqa: S608 (names of our own)
-                _readable(old, f"SELECT * FROM {table}"),  # noqa: S608
-            )
-        _events(old, new)
-        new.execute(
-            "INSERT OR IGNORE INTO outbox SELECT seq FROM event"
-            " WHERE seq NOT IN (SELECT seq FROM settled)"
-        )
-        (saved,) = new.execute("SELECT count(*) FROM event").fetchone()
-        new.execute("COMMIT")
-    except (sqlite3.DatabaseError, base.DamagedError, base.NewerError):
-        if new.in_transaction:
-            new.execute("ROLLBACK")
-        return 0
-    else:
+    with closing(base.connect(uri)) as new:
+        try:
+            with closing(base.connect(base.file_uri(kept))) as old:
+                base.version(old)
+                new.execute("BEGIN IMMEDIATE")
+                _copy(old, new)
+                (saved,) = new.execute("SELECT count(*) FROM event").fetchone()
+                new.execute("COMMIT")
+        except (*base.FAILURES, base.DamagedError, base.NewerError):
+            return 0
         return int(saved)
-    finally:
-        old.close()
-        new.close()
+
+
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    for table, columns in _COPIED.items():
+        marks = ", ".join("?" * columns)
+        insert = f"INSERT OR IGNORE INTO {table} VALUES ({marks})"  # noqa: S608 (names of our own)
+        for row in _readable(old, f"SELECT * FROM {table}"):  # noqa: S608
+            with suppress(sqlite3.IntegrityError):  # STRICT: a number where text should be
+                new.execute(insert, row)
+    _events(old, new)
+    new.execute(
+        "INSERT OR IGNORE INTO outbox SELECT seq FROM event"
+        " WHERE seq NOT IN (SELECT seq FROM settled)"
+    )
 
 
 def _events(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
@@ -61,8 +61,9 @@ def _events(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     for seq in sorted(known):
         for row in _readable(old, "SELECT * FROM event WHERE seq = ?", seq):
             *_, at, crc, body = row
-            if isinstance(at, int) and isinstance(body, bytes) and base.crc(at, body) == crc:
-                new.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            if base.sound(at, crc, body):
+                with suppress(sqlite3.IntegrityError):
+                    new.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
 
 def _seqs(db: sqlite3.Connection, table: str) -> Iterator[int]:
@@ -78,5 +79,5 @@ def _readable(db: sqlite3.Connection, query: str, *values: int) -> Iterator[tupl
     """The rows up to the first that cannot be read."""
     try:
         yield from db.execute(query, values)
-    except (sqlite3.DatabaseError, OverflowError):
+    except base.FAILURES:
         return

@@ -65,7 +65,7 @@ def _event(db: sqlite3.Connection, execution: int, row: Row) -> None:
             row.id,
             row.final,
             row.at,
-            base.crc(row.at, row.body),
+            base.crc_of(row.at, row.body),
             row.body,
         ),
     )

@@ -197,7 +197,8 @@ class Journal:
     def events(self, execution: str) -> list[StoredEvent]:
         """All events of an execution, in order."""
         query = (
-            "SELECT event.seq, level, id, final, body, at, state, note FROM event LEFT JOIN settled"
+            "SELECT event.seq, level, id, final, body, at, coalesce(state, 0), coalesce(note, '')"
+            " FROM event LEFT JOIN settled"
             " ON settled.seq = event.seq WHERE event.seq >= ? AND event.seq < ? ORDER BY event.seq"
         )
         rows = self._read(lambda db: db.execute(query, span(db, execution)).fetchall())
@@ -209,8 +210,8 @@ class Journal:
                 final=bool(final),
                 body=body,
                 at=at,
-                state=State(state or State.WAITING),
-                note=note or "",
+                state=State(state),
+                note=note,
             )
             for seq, level, id_, final, body, at, state, note in rows
         ]
@@ -314,7 +315,7 @@ class Journal:
             self._follow()
             try:
                 return _commit(self._db, work, sync)
-            except sqlite3.Error as error:
+            except base.FAILURES as error:
                 self._replace(self._home.mend(self._db, error))
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -322,7 +323,7 @@ class Journal:
         self._follow()
         try:
             return work(self._db)
-        except sqlite3.Error as error:
+        except base.FAILURES as error:
             with self._home.lock:
                 self._replace(self._home.mend(self._db, error))
             return work(self._db)
