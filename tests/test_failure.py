@@ -246,7 +246,7 @@ def test_a_long_message_loses_whole_lines_from_its_middle() -> None:
     assert [line[:2] for line in rest] == [f"{number:02}" for number in range(13, 19)]
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     st.builds(Exit, code=st.integers(-300, 300), reason=st.sampled_from(Reason), message=st.text()),
     st.lists(

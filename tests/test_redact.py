@@ -58,7 +58,7 @@ def split(text: bytes, places: Sequence[int]) -> list[bytes]:
     return [text[start:end] for start, end in pairwise(edges)]
 
 
-@settings(max_examples=250)
+@settings(max_examples=200)
 @given(values, texts, cuts)
 @example(["aabaab"], b"xaabaabaab", [3, 7])
 @example(["bbabba"], b"bbbabba", [1, 2, 3])
@@ -72,7 +72,7 @@ def test_T8_the_output_is_the_same_for_every_split(
     assert Masker(secrets).bytes(text) == out
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(values, texts, cuts)
 def test_T8_a_silent_stream_shows_three_bytes_of_a_secret_at_most(
     secrets: list[str], text: bytes, places: list[int]
