@@ -54,7 +54,7 @@ class Workspace:
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": os.environ.get("SHIM", "") + str(ROOT),
+            "PYTHONPATH": str(ROOT),
         }
 
     def write(self, text: str, name: str = "pipeline.yml") -> Path:

@@ -92,6 +92,13 @@ def test_a_line_written_over_shows_its_last_state(pieces: list[bytes], shown: st
     assert filtered(pieces) == shown
 
 
+@pytest.mark.parametrize(
+    "pieces", [[b"a\x1b", b"[2Jb\n"], [b"a\x1b[3", b"1mb\n"], [b"a\x1b]0;ti", b"tle\x07b\n"]]
+)
+def test_T15_a_sequence_cut_in_two_is_still_one(pieces: list[bytes]) -> None:
+    assert filtered(pieces) == "ab\n"
+
+
 def test_a_character_cut_in_two_is_whole_again() -> None:
     assert filtered(["✓ é\n".encode()[:1], "✓ é\n".encode()[1:]]) == "✓ é\n"
 

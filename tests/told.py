@@ -47,11 +47,11 @@ def pipeline(status: Status, end: int | None, **more: object) -> PipelineEvent:
 
 
 def job(
-    name: str, start: int, end: int | None, status: Status = Status.SUCCESS, **more: object
+    key: str, start: int, end: int | None, status: Status = Status.SUCCESS, **more: object
 ) -> JobEvent:
     event = JobEvent(
-        id=name,
-        name=name,
+        id=key,
+        name=key,
         pipeline_unique_id=RUN,
         pipeline_name=NAME,
         url="",
@@ -93,6 +93,15 @@ def stage(name: str, start: int, end: int, status: Status) -> StageEvent:
     )
 
 
+GIT = Git(
+    repository_url="https://example.com/docs.git",
+    sha="4f2a91c0d1e2f30415263748596a7b8c9d0e1f20",
+    author_email="author@example.com",
+    branch="main",
+    message="Say what a gate is\n\nLonger.",
+)
+
+
 def failing() -> tuple[Sequence[Event], Beside]:
     """Everything that a tree can show: a wait, a retry, a failure, jobs left out, tags."""
     broken = failure("assert 1 == 2\ntests/test_a.py:12: AssertionError")
@@ -131,15 +140,8 @@ def failing() -> tuple[Sequence[Event], Beside]:
             queue_time=400,
         ),
     ]
-    git = Git(
-        repository_url="https://example.com/docs.git",
-        sha="4f2a91c0d1e2f30415263748596a7b8c9d0e1f20",
-        author_email="author@example.com",
-        branch="main",
-        message="Say what a gate is\n\nLonger.",
-    )
     beside = Beside(
-        git=git,
+        git=GIT,
         not_started=(NotStarted(name="deploy", why="test (3.12) did not end well"),),
         delivery=Delivery(delivered=12, waiting=3),
     )

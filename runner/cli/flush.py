@@ -42,7 +42,6 @@ def command(run: str | None, state: str | None) -> int:
             binding=to.binding,
             run=journal.find(run).id if run else "",
             clock=execution.clock(),
-            monotonic=time.monotonic,
             sleep=time.sleep,
             warn=_say,
         )

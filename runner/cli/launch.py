@@ -25,7 +25,7 @@ from runner.cli import places
 from runner.cli import settings as environment
 from runner.cli.backstage import Backstage
 from runner.cli.places import Place
-from runner.cli.voice import Voice
+from runner.cli.voice import Folding, Voice
 from runner.commit import Pin
 from runner.console import Console, Scene
 from runner.engine import Engine, Surroundings
@@ -39,8 +39,6 @@ from runner.redact import Masker
 
 _NAMESPACE: Final = uuid.UUID("5f0c1f52-6c0b-5d0e-9a4e-2f6d1b7c8a90")
 """Ours alone: ids derived from a CI's variables collide with nobody else's."""
-_EVENT_LIMIT: Final = 4 * 1024 * 1024
-"""Bytes of a host CI's event file that are read; GitHub's are a few hundred kB at most."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +161,7 @@ class _Launch:
         self._request, self._environ = request, environ
         self._settings = environment.read(environ)
         self._clock = executions.clock()
-        self._host = providers.detect(environ, _read_file)
+        self._host = providers.detect(environ, providers.read_file)
         self._voice = Voice(environ)
         self._masker = self._mask()
 
@@ -337,7 +335,7 @@ class _Launch:
             commit=f"{pin.branch or 'detached'}@{pin.sha[:7]}" if pin and pin.sha else "",
             mask=self._masker.text,
         )
-        folds = self._host if self._host.host.name else None
+        folds = Folding(self._host, self._clock) if self._host.host.name else None
         return self._voice.console(scene, folds)
 
     def _surroundings(self, execution: Execution, runs: str, console: Console) -> Surroundings:
@@ -421,11 +419,6 @@ def _refuse_images(chosen: plan.Plan) -> None:
 
 def _waited(asked: int | None, start: int) -> int | None:
     return max(start - asked, 0) // MILLISECOND if asked else None
-
-
-def _read_file(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(_EVENT_LIMIT)
 
 
 @contextlib.contextmanager

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from runner import intake
 from runner.console import Console, Folds, Scene
 from runner.delivery import Delivered
-from runner.execution import Execution
+from runner.execution import Clock, Execution
 from runner.intake import Target
 from runner.journal import Journal
+from runner.providers import Kind, Provider
 from runner.terminal import Look, look
 
 _COLUMNS = 100
@@ -28,6 +29,36 @@ def look_of(environ: Mapping[str, str], fd: int) -> Look:
     width = shutil.get_terminal_size((_COLUMNS, 24)).columns if tty else _COLUMNS
     stream = sys.stderr if fd == sys.stderr.fileno() else sys.stdout
     return look(environ, tty=tty, encoding=stream.encoding or "ascii", width=width)
+
+
+class Folding:
+    """A host CI's marks, as the console asks for them."""
+
+    def __init__(self, provider: Provider, clock: Clock) -> None:
+        self._provider, self._clock = provider, clock
+        self._groups = 0
+
+    def group(self, title: str) -> str:
+        """What follows can be folded away."""
+        self._groups += 1
+        return self._provider.group(f"signalbox_{self._groups}", title, self._clock())
+
+    def endgroup(self) -> str:
+        """Up to here."""
+        return self._provider.endgroup(f"signalbox_{self._groups}", self._clock(), ok=True)
+
+    def annotation(self, message: str, file: str, line: int, kind: str) -> str:
+        """A message beside the code."""
+        known: Kind = "warning" if kind == "warning" else "error"
+        return self._provider.annotation(message, kind=known, file=file, line=line)
+
+    def quiet(self, token: str) -> str:
+        """From here on nothing is a command."""
+        return self._provider.quiet(token)
+
+    def loud(self, token: str) -> str:
+        """Commands count again."""
+        return self._provider.loud(token)
 
 
 class Voice:

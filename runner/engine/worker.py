@@ -208,7 +208,7 @@ class Worker(threading.Thread):
             log=transcript.size,
         )
         self._inbox.tell(*self._last, started)
-        command = self._command(step, index, attempt, transcript)
+        command = self._command(step, index, attempt, name, transcript)
         exit_ = session.run(command, transcript, self.stop)
         end = self._around.clock()
         self._note_limit(exit_, end)
@@ -251,7 +251,9 @@ class Worker(threading.Thread):
             )
             self._deadline = end + int(ALWAYS_BUDGET * SECOND)
 
-    def _command(self, step: Step, index: int, attempt: int, transcript: Transcript) -> Command:
+    def _command(
+        self, step: Step, index: int, attempt: int, name: str, transcript: Transcript
+    ) -> Command:
         left = max((self._deadline - self._around.clock()) / SECOND, 0.001)
         directory = self._around.directory
         if step.working_directory:
@@ -260,12 +262,12 @@ class Worker(threading.Thread):
             script=step.run,
             shell=step.shell,
             cwd=directory,
-            env=self._environment(step, index, attempt, transcript),
+            env=self._environment(step, index, attempt, name, transcript),
             limit=min(step.timeout, left) if step.timeout else left,
         )
 
     def _environment(
-        self, step: Step, index: int, attempt: int, transcript: Transcript
+        self, step: Step, index: int, attempt: int, name: str, transcript: Transcript
     ) -> dict[str, str]:
         execution = self._around.execution
         step_id = execution.step_id(self.planned.key, index, attempt)
@@ -273,7 +275,7 @@ class Worker(threading.Thread):
         ours = {
             "SIGNALBOX_JOB": self.planned.key,
             "SIGNALBOX_JOB_ID": execution.job_id(self.planned.key),
-            "SIGNALBOX_STEP": step.name,
+            "SIGNALBOX_STEP": name,
             "SIGNALBOX_STEP_ID": step_id,
             "SIGNALBOX_ATTEMPT": str(attempt),
             "TRACEPARENT": f"00-{trace}-{step_id.replace('-', '')[:16]}-01",

@@ -234,6 +234,8 @@ def prepare() -> None:
         archive()
 
 
-if __name__ == "__main__":
-    if wanted():
+if __name__ == "__main__" and wanted():
+    try:
         prepare()
+    except EngineError as error:
+        sys.exit(f"engine: {error}")
