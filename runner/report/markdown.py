@@ -5,13 +5,14 @@ steps wrote as Markdown themselves comes last, as they wrote it, so it cannot sw
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from runner.event import Failure, Status
 from runner.execution import MILLISECOND
 from runner.report import JobTold, Told
-from runner.report.tree import commit, ended, moment, tree
+from runner.report.tree import commit, ended, moment, short, tree
 from runner.terminal import Look, lines, plain
 from runner.timing import spoken
 
@@ -35,7 +36,7 @@ _CUT: Final = "\n*The page's limit is reached: what is missing here is in `signa
 
 
 def page(told: Told, summaries: Iterable[str] = (), *, limit: int = LIMIT) -> str:
-    """The whole page, worst first, at most ``limit`` bytes; parts that have no room are left out."""
+    """The whole page, worst first, at most ``limit`` bytes; what has no room is left out."""
     taken: list[str] = []
     room, cut = limit - len(_CUT.encode()), ""
     for part in _parts(told, summaries):
@@ -79,7 +80,7 @@ def _parts(told: Told, summaries: Iterable[str]) -> Iterator[str]:
 def _verdict(told: Told) -> Iterator[str]:
     how = ended(told.status, told.duration_ms)
     yield f"## {_SIGN[told.status]} {escape(told.name)}: {how}\n"
-    facts = [f"`{told.id[:8]}`", escape(commit(told)), moment(told.start)]
+    facts = [escape(told.id[:8]), escape(commit(told)), moment(told.start)]
     facts += [f"executing {_spoken(told.execution_ms)}"] if told.jobs else []
     facts += [escape(f"{name}={value}") for name, value in told.parameters.items()]
     yield " · ".join(filter(None, facts)) + "\n"
@@ -109,7 +110,7 @@ def _message(failure: Failure) -> str:
 
 def _left(told: Told) -> Iterator[str]:
     for question in told.questions:
-        resume = f"signalbox resume {told.id[:8]} --approve {question.gate}"
+        resume = f"signalbox resume {short(told.id)} --approve {shlex.quote(question.gate)}"
         yield f"### ✋ {escape(question.question)}\n"
         yield fence(resume) + "\n"
     if told.not_started:

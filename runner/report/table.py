@@ -11,7 +11,7 @@ import msgspec
 from runner.event import Status
 from runner.execution import MILLISECOND, SECOND
 from runner.report import Delivery
-from runner.report.tree import NONE, counts, mark_of
+from runner.report.tree import NONE, counts, mark_of, short
 from runner.terminal import Look, Paint, cells, fit, pad, plain
 from runner.timing import spoken
 
@@ -61,7 +61,7 @@ def ago(nanoseconds: int) -> str:
 def _columns(one: Listed, now: int) -> tuple[str, ...]:
     took = "" if one.duration_ms is None else spoken(one.duration_ms * MILLISECOND)
     return (
-        one.id[:8],
+        short(one.id),
         plain(one.name),
         plain(one.branch),
         ago(now - one.start),

@@ -87,6 +87,11 @@ def ended(status: Status, duration_ms: int) -> str:
     return f"{_MARKS[status][2]} {spoken(duration_ms * MILLISECOND)}"
 
 
+def short(unique_id: str) -> str:
+    """As much of an id as a person types."""
+    return plain(unique_id[:8])
+
+
 def commit(told: Told) -> str:
     """``main@4f2a91c``, when the commit is known."""
     git = told.git
@@ -129,11 +134,11 @@ def _head(told: Told, look: Look) -> Iterator[str]:
 
 def _kin(told: Told) -> Iterator[str]:
     if told.resumed_from:
-        yield f"goes on from {told.resumed_from[:8]}"
+        yield f"goes on from {short(told.resumed_from)}"
     if told.previous:
-        yield f"retries {told.previous.id[:8]}"
+        yield f"retries {short(told.previous.id)}"
     if told.parent:
-        yield f"started by {told.parent.id[:8]}"
+        yield f"started by {short(told.parent.id)}"
 
 
 def _times(told: Told, look: Look) -> Iterator[str]:
@@ -325,7 +330,7 @@ def _question(told: Told, question: Question, look: Look) -> Iterator[str]:
     asks = "asks " + ", ".join(question.approvers) if question.approvers else ""
     until = f"until {moment(question.expires)}" if question.expires else ""
     yield f"  {mark} {look.facts(plain(question.question), plain(asks), plain(until))}"
-    resume, gate = f"signalbox resume {told.id[:8]}", shlex.quote(question.gate)
+    resume, gate = f"signalbox resume {short(told.id)}", shlex.quote(question.gate)
     yield f"    yes: {resume} --approve {plain(gate)}"
     yield f"    no:  {resume} --reject {plain(gate)}"
 
@@ -333,7 +338,7 @@ def _question(told: Told, question: Question, look: Look) -> Iterator[str]:
 def _foot(told: Told, look: Look) -> Iterator[str]:
     text = counts(told.delivery)
     if told.delivery.waiting:
-        text += f": signalbox flush {told.id[:8]}"
+        text += f": signalbox flush {short(told.id)}"
     yield look.paint(f"events: {text}", Paint.FAINT)
 
 
