@@ -19,12 +19,14 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from runner.journal.rows import Header
+
+T = TypeVar("T")
 
 SHIFT: Final = 24
 """16 million events an execution; 39 bits of 16.8 ms each last until 2262."""
@@ -207,6 +209,24 @@ def migrate(db: sqlite3.Connection, keep: Callable[[int], None], scripts: Sequen
     except sqlite3.Error:
         db.execute("ROLLBACK")
         raise
+
+
+def commit(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], sync: str) -> T:
+    """All of ``work``, or nothing."""
+    if sync != "FULL":
+        db.execute(f"PRAGMA synchronous = {sync}")
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        result = work(db)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    finally:
+        if sync != "FULL":
+            db.execute("PRAGMA synchronous = FULL")
+    return result
 
 
 # ── from one database into another ───────────────────────────────────────────────────────────────

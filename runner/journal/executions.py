@@ -5,14 +5,17 @@ out.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from runner.event import Status
 from runner.journal.place import plain
 from runner.journal.rows import GateWaiting, Header, Stored
+
+T = TypeVar("T")
 
 _header: Final = msgspec.json.Decoder(Header)
 _gates: Final = msgspec.json.Decoder(tuple[GateWaiting, ...])
@@ -67,3 +70,12 @@ def spared(executions: Iterable[Stored]) -> set[str]:
             lineage = known[execution].header.execution
             todo += [lineage.resumed_from, lineage.previous.id if lineage.previous else ""]
     return found
+
+
+def decoded(
+    decoder: msgspec.json.Decoder[T], rows: Iterable[tuple[str, bytes]]
+) -> Iterator[tuple[str, T]]:
+    """What can be read of it: what lies on disk is data that anybody may have edited."""
+    for key, body in rows:
+        with suppress(msgspec.DecodeError):
+            yield key, decoder.decode(body)

@@ -13,7 +13,8 @@ import msgspec
 from runner.event import join
 from runner.journal import base
 from runner.journal.base import SHIFT
-from runner.journal.rows import Pending, State, Tally
+from runner.journal.rows import Pending, State, StoredEvent, Tally
+from runner.journal.statements import span
 
 _SPAN: Final = f"seq >= (number << {SHIFT}) AND seq < ((number + 1) << {SHIFT})"
 
@@ -95,6 +96,29 @@ def batch(
         if sendable(execution) and not found.fill(db, execution):
             break
     return found
+
+
+def events(db: sqlite3.Connection, execution: str) -> list[StoredEvent]:
+    """All events of an execution, in order."""
+    rows = db.execute(
+        "SELECT event.seq, level, id, final, body, at, coalesce(state, 0), coalesce(note, '')"
+        " FROM event LEFT JOIN settled ON settled.seq = event.seq"
+        " WHERE event.seq >= ? AND event.seq < ? ORDER BY event.seq",
+        span(db, execution),
+    )
+    return [
+        StoredEvent(
+            seq=seq,
+            level=level,
+            id=id_,
+            final=bool(final),
+            body=body,
+            at=at,
+            state=State(state),
+            note=note,
+        )
+        for seq, level, id_, final, body, at, state, note in rows
+    ]
 
 
 def settle(db: sqlite3.Connection, seqs: Sequence[int], state: State, note: str) -> None:

@@ -5,7 +5,7 @@ cannot be written, is ``home``'s.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Final, Self, TypeVar
@@ -196,33 +196,15 @@ class Journal:
 
     def events(self, execution: str) -> list[StoredEvent]:
         """All events of an execution, in order."""
-        query = (
-            "SELECT event.seq, level, id, final, body, at, coalesce(state, 0), coalesce(note, '')"
-            " FROM event LEFT JOIN settled"
-            " ON settled.seq = event.seq WHERE event.seq >= ? AND event.seq < ? ORDER BY event.seq"
-        )
-        rows = self._read(lambda db: db.execute(query, span(db, execution)).fetchall())
-        return [
-            StoredEvent(
-                seq=seq,
-                level=level,
-                id=id_,
-                final=bool(final),
-                body=body,
-                at=at,
-                state=State(state),
-                note=note,
-            )
-            for seq, level, id_, final, body, at, state, note in rows
-        ]
+        return self._read(lambda db: outbox.events(db, execution))
 
     def results(self, execution: str) -> dict[str, Result]:
         """What the jobs of an execution left, by job."""
-        return dict(_decoded(_result, self._parts("result", "job", execution)))
+        return dict(executions.decoded(_result, self._parts("result", "job", execution)))
 
     def answers(self, execution: str) -> dict[str, Answer]:
         """The answers to the gates of a blocked execution, by gate."""
-        return dict(_decoded(_answer, self._parts("answer", "gate", execution)))
+        return dict(executions.decoded(_answer, self._parts("answer", "gate", execution)))
 
     def opens(self, execution: str) -> list[Open]:
         """What has started and not ended: steps, then jobs, stages, the pipeline."""
@@ -305,16 +287,16 @@ class Journal:
     def _write(self, work: Callable[[sqlite3.Connection], T], *, sync: str = "FULL") -> T:
         """One commit, wherever it can be made."""
         with self._home.lock:
-            result = self._commit(work, sync)
+            result = self._attempt(work, sync)
             if self._home.moved():
                 self._replace(self._home.rebuild(self._db))
             return result
 
-    def _commit(self, work: Callable[[sqlite3.Connection], T], sync: str) -> T:
+    def _attempt(self, work: Callable[[sqlite3.Connection], T], sync: str) -> T:
         while True:  # a journal mends three times at most, and memory does not fail
             self._follow()
             try:
-                return _commit(self._db, work, sync)
+                return base.commit(self._db, work, sync)
             except base.FAILURES as error:
                 self._replace(self._home.mend(self._db, error))
 
@@ -402,30 +384,3 @@ class Journal:
             with suppress(OSError):
                 if execution not in known and self._home.place.seize(execution):
                     self._home.place.remove_run(execution)
-
-
-def _decoded(
-    decoder: msgspec.json.Decoder[T], rows: Iterable[tuple[str, bytes]]
-) -> Iterator[tuple[str, T]]:
-    """What can be read of it: what lies on disk is data that anybody may have edited."""
-    for key, body in rows:
-        with suppress(msgspec.DecodeError):
-            yield key, decoder.decode(body)
-
-
-def _commit(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T], sync: str) -> T:
-    """All of ``work``, or nothing."""
-    if sync != "FULL":
-        db.execute(f"PRAGMA synchronous = {sync}")
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        result = work(db)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    finally:
-        if sync != "FULL":
-            db.execute("PRAGMA synchronous = FULL")
-    return result
