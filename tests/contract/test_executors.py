@@ -145,13 +145,9 @@ def test_P5_a_line_of_ten_megabytes_comes_in_pieces(job: Job) -> None:
     assert ran.longest <= 65_536
 
 
-def test_silence_after_a_piece_is_told_once(job: Job) -> None:
-    ran = job.run("printf a; sleep 0.5; printf b; printf c; sleep 0.3; printf d")
+def test_silence_is_told_once_and_only_after_a_piece(job: Job) -> None:
+    ran = job.run("sleep 0.25; printf a; sleep 0.4; printf b; printf c; sleep 0.25; printf d")
     assert (ran.idles, ran.output) == ([b"a", b"abc"], b"abcd")
-
-
-def test_silence_before_the_first_piece_is_not_told(job: Job) -> None:
-    assert job.run("sleep 0.3; echo").idles == []
 
 
 # ── limits and stops ─────────────────────────────────────────────────────────────────────────────
@@ -184,10 +180,10 @@ def test_after_a_stop_no_step_starts(job: Job) -> None:
 
 @pytest.mark.parametrize("name", ["ignore_term", "ignore_term_in_background"])
 def test_P1_a_step_that_ignores_TERM_is_killed_after_the_grace(job: Job, name: str) -> None:
-    ran = job.hostile(name, limit=0.2)
+    ran = job.hostile(name, limit=0.1)
     assert ran.exit.reason is Reason.TIMEOUT
     assert "killed" in ran.exit.message
-    assert 0.5 <= ran.seconds < 1.5  # limit + grace, and a second at most
+    assert 0.4 <= ran.seconds < 1.4  # limit + grace, and a second at most
     assert job.silent()
 
 
