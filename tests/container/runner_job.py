@@ -1,0 +1,150 @@
+"""A job of GitHub's runner that starts our image as an action.
+
+Owns the command line, the mounts and the variables, as actions/runner has them
+(``ContainerActionHandler.cs``, ``DockerCommandManager.cs``): values come from the client's
+environment, no ``-t``, no ``--init``, no ``--user``. The network is the host's, because the tests'
+intake listens on its loopback.
+"""
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+OWNER: Final = (1001, 1001)
+"""Who the workspace belongs to: the user ``runner`` of a hosted machine."""
+KEY: Final = "canary-key-0123456789abcdef"
+"""An API key that must appear nowhere."""
+_IDENTITY: Final = {
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.com",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.com",
+}
+
+
+class RunnerJob:
+    """The files of one job, and the containers started for it."""
+
+    def __init__(self, place: Path, image: str, pipeline: str) -> None:
+        self.image = image
+        self.place = place
+        self.workspace = place / "workspace"
+        self.commands = place / "file_commands"
+        self.name = f"signalbox-tests-{uuid.uuid4().hex[:12]}"
+        for name in ("workspace", "runner_temp", "home", "workflow", "file_commands"):
+            (place / name).mkdir()
+        for name in ("output", "env", "path", "state", "summary"):
+            (self.commands / name).touch()
+        (place / "workflow/event.json").write_text(json.dumps({"repository": {"fork": False}}))
+        (self.workspace / "pipeline.yml").write_text(pipeline)
+        self._git("init", "--quiet", "--initial-branch", "main")
+        self._git("remote", "add", "origin", "https://github.com/octo/docs.git")
+        self._git("add", ".")
+        self._git("commit", "--quiet", "--message", "The first")
+        self.sha = self._git("rev-parse", "HEAD")
+        for path in (place, *place.rglob("*")):
+            os.chown(path, *OWNER, follow_symlinks=False)
+
+    def _git(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(self.workspace), *arguments],
+            env={**os.environ, **_IDENTITY},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    def start(self, inputs: Mapping[str, str], **environ: str) -> subprocess.Popen[str]:
+        """Start the action; what it prints comes through the process's stdout, as in a log."""
+        given = {**self._variables(), **environ}
+        given |= {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
+        mounts = {
+            "/github/runner_temp": self.place / "runner_temp",
+            "/github/home": self.place / "home",
+            "/github/workflow": self.place / "workflow",
+            "/github/file_commands": self.commands,
+            "/github/workspace": self.workspace,
+        }
+        command = ["docker", "run", "--name", self.name, "--label", "signalbox-tests"]
+        command += ["--workdir", "/github/workspace", "--rm", "--network", "host"]
+        command += [word for name in given for word in ("-e", name)]
+        command += [word for to, at in mounts.items() for word in ("-v", f"{at}:{to}")]
+        return subprocess.Popen(
+            [*command, self.image],
+            env={**os.environ, **given},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+
+    def run(self, inputs: Mapping[str, str], **environ: str) -> tuple[int, str]:
+        """The action from start to end: its exit code and what it printed."""
+        process = self.start(inputs, **environ)
+        printed, _ = process.communicate(timeout=60)
+        return process.returncode, printed
+
+    def outputs(self) -> dict[str, str]:
+        """The outputs, read as the runner reads them."""
+        found, lines = {}, iter((self.commands / "output").read_text().splitlines())
+        for line in lines:
+            name, delimiter, end = line.partition("<<")
+            if not delimiter or "=" in name:
+                name, _, found[name] = line.partition("=")
+                continue
+            value = []
+            while (text := next(lines)) != end:
+                value.append(text)
+            found[name] = "\n".join(value)
+        return found
+
+    def _variables(self) -> dict[str, str]:
+        commands = {
+            variable: f"/github/file_commands/{name}"
+            for variable, name in (
+                ("GITHUB_OUTPUT", "output"),
+                ("GITHUB_ENV", "env"),
+                ("GITHUB_PATH", "path"),
+                ("GITHUB_STATE", "state"),
+                ("GITHUB_STEP_SUMMARY", "summary"),
+            )
+        }
+        return {
+            "CI": "true",
+            "HOME": "/github/home",
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_ACTION": "pipeline",
+            "GITHUB_ACTOR": "octocat",
+            "GITHUB_TRIGGERING_ACTOR": "octocat",
+            "GITHUB_API_URL": "https://api.github.com",
+            "GITHUB_BASE_REF": "",
+            "GITHUB_EVENT_NAME": "push",
+            "GITHUB_EVENT_PATH": "/github/workflow/event.json",
+            "GITHUB_HEAD_REF": "",
+            "GITHUB_JOB": "build",
+            "GITHUB_REF": "refs/heads/main",
+            "GITHUB_REF_NAME": "main",
+            "GITHUB_REF_TYPE": "branch",
+            "GITHUB_REPOSITORY": "octo/docs",
+            "GITHUB_REPOSITORY_OWNER": "octo",
+            "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_RUN_ID": "7340912",
+            "GITHUB_RUN_NUMBER": "42",
+            "GITHUB_SERVER_URL": "https://github.com",
+            "GITHUB_SHA": self.sha,
+            "GITHUB_WORKFLOW": "Docs",
+            "GITHUB_WORKSPACE": "/github/workspace",
+            "RUNNER_ARCH": "X64",
+            "RUNNER_ENVIRONMENT": "github-hosted",
+            "RUNNER_NAME": "runner-1",
+            "RUNNER_OS": "Linux",
+            "RUNNER_TEMP": "/github/runner_temp",
+            "ACTIONS_RUNTIME_TOKEN": "canary-runtime-token-0123456789",
+            **commands,
+        }
