@@ -15,7 +15,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 from urllib.parse import quote
@@ -71,10 +71,9 @@ def top_level(directory: str) -> str | None:
     """The top of the work tree around ``directory``, links resolved, found without git."""
     here = os.path.realpath(directory)
     while not _is_top(here):
-        parent = os.path.dirname(here)
-        if parent == here:
+        here, below = os.path.dirname(here), here
+        if here == below:
             return None
-        here = parent
     return here
 
 
@@ -88,19 +87,15 @@ def safe_directory(workspace: str, environ: Mapping[str, str]) -> Mapping[str, s
     one, after whatever the environment sets already, and in no file.
     """
     root = top_level(workspace)
-    if root is None or _ours(root):
+    if root is None:
         return {}
+    with suppress(OSError):
+        owners = {os.stat(path).st_uid for path in (root, os.path.join(root, ".git"))}
+        if owners == {os.geteuid()}:
+            return {}
     given = environ.get("GIT_CONFIG_COUNT", "")
     index = int(given) if given.isascii() and given.isdecimal() else 0
     return _settings((("safe.directory", root),), index)
-
-
-def _ours(root: str) -> bool:
-    try:
-        owners = {os.stat(path).st_uid for path in (root, os.path.join(root, ".git"))}
-    except OSError:
-        return True
-    return owners == {os.geteuid()}
 
 
 def _settings(settings: tuple[tuple[str, str], ...], index: int = 0) -> dict[str, str]:
@@ -149,19 +144,13 @@ def _call(env: Mapping[str, str], *commands: tuple[str, ...]) -> list[str]:
 
 
 def _run(env: Mapping[str, str], *command: str) -> str:
-    try:
+    with suppress(OSError, subprocess.TimeoutExpired):
         return _call(env, command)[0]
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-
-
-# ── pinning ──────────────────────────────────────────────────────────────────────────────────────
+    return ""
 
 
 def pin(directory: str, environ: Mapping[str, str]) -> Pin | None:
-    """HEAD, its branch, the remote and the default branch, by two calls of git side by side. None:
-    there is no repository here.
-    """
+    """HEAD and what belongs to it, by two calls of git side by side; None: no repository here."""
     root = top_level(directory)
     if root is None:
         return None
@@ -183,7 +172,7 @@ def _pinned(root: str, names: list[str], remote: str) -> Pin:
     the lines after the first are told by what they begin with.
     """
     if not re.fullmatch(r"[0-9a-f]{40,64}", names[0]):
-        return Pin(root=root, remote=remote, problem="there is no commit yet")
+        return Pin(root=root, remote=remote, problem="there is no commit that git can read")
     origin = _after("refs/remotes/origin/", names)
     return Pin(
         root=root,
@@ -222,8 +211,7 @@ def read(
         ci = msgspec.structs.replace(ci, **dict.fromkeys(_SAID_BY_THE_COMMIT, ""))
     known = _merged(overrides, ci, _local(pin, sha, environ))
     known |= {"sha": sha, "repository_url": clean_url(known["repository_url"])}
-    missing = _missing(pin, known)
-    if missing:
+    if missing := _missing(pin, known):
         return None, (missing,)
     known |= _ref(overrides) or _ref(ci) or (_pinned_ref(pin, environ) if pin.sha == sha else {})
     return msgspec.convert({name: text for name, text in known.items() if text}, Git), ()
@@ -237,25 +225,28 @@ def _chosen(pin: Pin, ci: Commit, overrides: Commit) -> str:
     return _sha(overrides.sha or checked_out or ci.sha or pin.sha)
 
 
+def _sha(text: str) -> str:
+    return text.strip().lower()
+
+
 def _local(pin: Pin, sha: str, environ: Mapping[str, str]) -> Commit:
     """What the repository says of itself and of one commit."""
-    said = _object(pin.root, sha, environ) if pin.root and _SHA.fullmatch(sha) else Commit()
+    own = _object(pin.root, sha, environ) if pin.root and _SHA.fullmatch(sha) else Commit()
     return msgspec.structs.replace(
-        said, repository_url=pin.remote, default_branch=pin.default_branch
+        own, repository_url=pin.remote, default_branch=pin.default_branch
     )
 
 
 def _merged(*sources: Commit) -> dict[str, str]:
-    """Each field from the first source that has it, but for the ref, which is one thing in two
-    fields.
-    """
+    """Each field from the first source that has it, but for the ref: one thing in two fields."""
     known = {}
     for name in Commit.__struct_fields__:
-        texts: list[str] = [getattr(source, name) for source in sources]
-        found = next((text for text in texts if text.strip()), "")
-        known[name] = _text(found).strip()[:MESSAGE_LIMIT] if name == "message" else _line(found)
-    known["default_branch"] = _name(known["default_branch"])[1]
-    return known | {"branch": "", "tag": "", "head_sha": ""}
+        texts: list[str] = [getattr(source, name).strip() for source in sources]
+        found = next(filter(None, texts), "")
+        known[name] = found if name == "message" else _line(found)
+    message = known["message"][:MESSAGE_LIMIT].encode("utf-8", "replace").decode("utf-8")
+    default = _name(known["default_branch"])[1]
+    return known | {"message": message, "default_branch": default, "branch": "", "tag": ""}
 
 
 def _missing(pin: Pin, known: Mapping[str, str]) -> str:
@@ -357,22 +348,8 @@ def _moment(at: int, offset: int) -> str:
     try:
         zone = timezone(timedelta(seconds=offset)) if offset else UTC
         return datetime.fromtimestamp(at, zone).isoformat()
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         return _moment(at, 0) if offset else ""
-    except (OverflowError, OSError):
-        return ""
-
-
-# ── text ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _text(text: str) -> str:
-    """Valid UTF-8, whatever bytes an environment variable held."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _sha(text: str) -> str:
-    return text.strip().lower()
 
 
 def _line(text: str) -> str:
@@ -395,10 +372,12 @@ def clean_url(url: str) -> str:
     sure what is a credential. The user ``git`` of the ssh forms is none and stays.
     """
     url = url.strip()
-    if not url.isprintable() or " " in url:
+    if not url.isprintable() or url.startswith("//"):
         return ""
     if url.startswith("/"):
-        return "" if "@" in url or url.startswith("//") else f"file://{quote(url)}"
+        return "" if "@" in url else f"file://{quote(url)}"
+    if " " in url:
+        return ""
     if "://" in url:
         match = _URL.fullmatch(url)
         return _clean_parts(match) if match else ""

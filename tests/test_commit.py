@@ -1,6 +1,7 @@
 """The commit under test: every shape of repository, every source, every form of URL."""
 
 import os
+import shutil
 import string
 import subprocess
 import sys
@@ -35,7 +36,7 @@ class Repository:
             "GIT_CONFIG_NOSYSTEM": "1",
         }
         if not path.exists():
-            self("init", "-q", "-b", "main", *options, str(path))
+            self("init", "-q", "-b", "main", "--template=", *options, str(path))
 
     def __call__(self, *command: str, **env: str) -> str:
         person = {
@@ -80,12 +81,18 @@ class Repository:
         return warning
 
 
-@pytest.fixture
-def repo(tmp_path: Path) -> Repository:
-    made = Repository(tmp_path / "work")
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = Repository(tmp_path_factory.mktemp("template") / "work")
     made("remote", "add", "origin", URL)
     made.commit()
-    return made
+    return made.path
+
+
+@pytest.fixture
+def repo(template: Path, tmp_path: Path) -> Repository:
+    shutil.copytree(template, tmp_path / "work")
+    return Repository(tmp_path / "work")
 
 
 def test_a_commit_is_pinned_and_read(repo: Repository) -> None:
@@ -166,7 +173,7 @@ def test_G2_no_commits(tmp_path: Path) -> None:
     empty = Repository(tmp_path / "work")
     empty("remote", "add", "origin", URL)
     assert empty.pin().sha == ""
-    assert "there is no commit yet" in empty.refused()
+    assert "there is no commit" in empty.refused()
 
 
 def test_G3_detached_head_has_no_branch(repo: Repository) -> None:
@@ -421,7 +428,7 @@ def test_refs_lose_their_prefix_at_the_beginning_only(
         ("git@[::1]:acme/docs.git", "git@[::1]:acme/docs.git"),
         ("user:HUSH@github.com/acme/docs.git", "github.com/acme/docs.git"),
         ("github.com/acme/docs", "github.com/acme/docs"),
-        ("/srv/git/ab.git", "file:///srv/git/ab.git"),
+        ("/srv/git/a b.git", "file:///srv/git/a%20b.git"),
         ("file:///srv/git/a.git", "file:///srv/git/a.git"),
         ("file://user:HUSH@host/a.git", "file://host/a.git"),
         # It cannot be told what is what, or there is no address in it: nothing is said.

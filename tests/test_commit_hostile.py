@@ -42,8 +42,10 @@ class Field:
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_NOSYSTEM": "1",
         }
+
+    def make(self) -> None:
         self.root.mkdir()
-        self.git("init", "-q", "-b", "main")
+        self.git("init", "-q", "-b", "main", "--template=")
         self.git("remote", "add", "origin", "https://github.com/acme/docs.git")
         (self.root / "file").write_text("a\n")
         self.git("add", "file")
@@ -92,8 +94,16 @@ class Field:
         return read(found, ci, NOTHING, environ)[0]
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = Field(tmp_path_factory.mktemp("template"))
+    made.make()
+    return made.root
+
+
 @pytest.fixture
-def field(tmp_path: Path) -> Field:
+def field(template: Path, tmp_path: Path) -> Field:
+    shutil.copytree(template, tmp_path / "work")
     return Field(tmp_path)
 
 
