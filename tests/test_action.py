@@ -1,0 +1,165 @@
+"""The action, without its container: inputs become a run, and its end outputs and a page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Ended, Workspace, by_level
+from tests.intake_server import Server
+
+PIPELINE = """
+name: Docs
+parameters: { TARGET: { default: staging } }
+jobs:
+  build:
+    steps:
+      - echo "building for $TARGET"
+      - run: |
+          echo "**built**" >> "$SIGNALBOX_SUMMARY"
+          env | grep -c '^INPUT_\\|^GITHUB_OUTPUT' || true
+  approve: { needs: [build], gate: "Deploy to $TARGET?" }
+  deploy:
+    needs: [approve]
+    steps: [echo deployed]
+"""
+
+
+class Action:
+    """The action in a workspace, with the runner's files around it."""
+
+    def __init__(self, workspace: Workspace, place: Path) -> None:
+        self.workspace, self.output, self.page = workspace, place / "output", place / "page"
+        self.event = place / "event.json"
+        self.event.write_text("{}")
+        workspace.write(PIPELINE)
+        self.sha = workspace.commit()
+
+    def run(self, inputs: dict[str, str], **environ: str) -> Ended:
+        self.output.write_text("")
+        self.page.write_text("")
+        around = {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_REPOSITORY": "team/app",
+            "GITHUB_RUN_ID": "7340912",
+            "GITHUB_JOB": "build",
+            "GITHUB_SHA": self.sha,
+            "GITHUB_OUTPUT": str(self.output),
+            "GITHUB_STEP_SUMMARY": str(self.page),
+            "GITHUB_EVENT_PATH": str(self.event),
+            **environ,
+        }
+        given = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
+        return self.workspace.run("action", within=30, **{**around, **given})
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """The outputs, as the runner reads them."""
+        lines = iter(self.output.read_text().splitlines())
+        found = {}
+        for line in lines:
+            name, _, end = line.partition("<<")
+            found[name] = "\n".join(iter(lines.__next__, end))
+        return found
+
+
+@pytest.fixture
+def action(workspace: Workspace, tmp_path: Path) -> Action:
+    return Action(workspace, tmp_path)
+
+
+@pytest.mark.parametrize("names", ["-", "_"])
+def test_inputs_are_read_in_both_spellings(action: Action, server: Server, names: str) -> None:
+    inputs = {"api-key": "canary-0123456789abcdef0123456789ab", "intake-url": server.url}
+    inputs |= {"job": "build", "parameters": "TARGET=production", "tags": "team:web\nkind:docs"}
+    done = action.run({name.replace("-", names): value for name, value in inputs.items()})
+    assert done.code == 0, done.text
+    assert "building for production" in done.text
+    (pipeline,) = by_level(server.events, "pipeline")
+    assert {"team:web", "kind:docs"} <= {*pipeline["tags"]}
+
+
+def test_outputs_and_page_tell_of_the_execution(action: Action) -> None:
+    done = action.run({"job": "build"})
+    assert done.code == 0, done.text
+    assert action.outputs["status"] == "success"
+    assert len(action.outputs["pipeline-id"]) == 36
+    assert "actions/runs/7340912" in action.outputs["url"]
+    assert action.outputs["gate"] == ""
+    page = action.page.read_text()
+    assert page.startswith("## ✅ Docs")
+    assert page.rstrip().endswith("**built**")
+
+
+def test_a_step_sees_no_input(action: Action) -> None:
+    done = action.run({"job": "build", "api-key": "canary-of-the-step"})
+    assert "│ 0\n" in done.text or "\n0\n" in done.text, done.text
+    assert "canary-of-the-step" not in done.text
+
+
+@pytest.mark.parametrize(("shown", "code"), [("", 0), ("success", 0), ("failure", 75)])
+def test_a_gate_shows_as_the_workflow_wants_it(action: Action, shown: str, code: int) -> None:
+    assert action.run({"blocked": shown}).code == code
+    assert (action.outputs["status"], action.outputs["gate"]) == ("blocked", "approve")
+
+
+def test_an_answer_goes_on(action: Action) -> None:
+    action.run({})
+    first = action.outputs["pipeline-id"]
+    done = action.run({"resume-run": "latest", "approve": "approve", "reason": "fine"})
+    assert done.code == 0, done.text
+    assert "deployed" in done.text
+    assert action.outputs["pipeline-id"] == first
+
+
+def test_commands_in_place_of_a_file(action: Action) -> None:
+    done = action.run({"steps": "echo one $HOME\n\n  exit 3\n", "name": "Two commands"})
+    assert done.code == 1, done.text
+    assert action.outputs["status"] == "error"
+    assert "## ❌ Two commands" in action.page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"pipeline": "a.yml", "steps": "true"}, "pipeline and steps exclude each other"),
+        ({"resume-run": "latest", "job": "build"}, "resume-run and job exclude each other"),
+        ({"approve": "approve"}, "approve answers a gate"),
+        ({"blocked": "maybe"}, "'maybe' is none of success, failure"),
+        ({"tags": "web"}, "'web' is not key:value"),
+    ],
+)
+def test_inputs_that_make_no_sense_are_refused(
+    action: Action, inputs: dict[str, str], said: str
+) -> None:
+    done = action.run(inputs)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_T1_a_forks_code_beside_secrets_is_refused(action: Action) -> None:
+    event = {"pull_request": {"head": {"repo": {"full_name": "mallory/app"}}}}
+    action.event.write_text(json.dumps(event))
+    forked = {"GITHUB_EVENT_NAME": "pull_request_target", "GITHUB_SHA": "f" * 40}
+    done = action.run({"job": "build"}, **forked)
+    assert done.code == 5
+    assert "building" not in done.text
+    assert action.run({"job": "build", "allow-untrusted": "true"}, **forked).code == 0
+
+
+def test_T1_our_own_commit_runs_whoever_caused_the_event(action: Action) -> None:
+    action.event.write_text("not json")
+    assert action.run({"job": "build"}, GITHUB_EVENT_NAME="workflow_run").code == 0
+    other = {"GITHUB_EVENT_NAME": "workflow_run", "GITHUB_SHA": "f" * 40}
+    assert action.run({"job": "build"}, **other).code == 5
+
+
+def test_T13_a_file_that_a_step_turned_into_a_link_is_not_followed(
+    action: Action, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    done = action.run({"steps": f"ln -sf {victim} {action.output}"})
+    assert done.code == 0, done.text
+    assert victim.read_text() == "untouched"
+    assert "warning" in done.err
