@@ -16,8 +16,6 @@ from typing import Final
 
 OWNER: Final = (1001, 1001)
 """Who the workspace belongs to: the user ``runner`` of a hosted machine."""
-KEY: Final = "canary-key-0123456789abcdef"
-"""An API key that must appear nowhere."""
 _IDENTITY: Final = {
     "GIT_AUTHOR_NAME": "Ada",
     "GIT_AUTHOR_EMAIL": "ada@example.com",

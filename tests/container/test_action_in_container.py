@@ -1,0 +1,203 @@
+"""The action as GitHub's runner starts it: real containers, a real intake, signals to PID 1."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import KEY, by_level
+from tests.container.engine import docker
+from tests.container.runner_job import OWNER, RunnerJob
+from tests.intake_server import Server
+
+pytestmark = pytest.mark.engine
+
+PIPELINE = """
+name: Docs
+jobs:
+  build:
+    steps:
+      - name: Build
+        run: |
+          mkdir -p site/deep && echo page > site/deep/index.html && ln -s index.html site/deep/link
+          git log --format=%s -1
+          echo "::warning::not a command"
+          echo "**built**" >> "$SIGNALBOX_SUMMARY"
+      - { name: Broken, run: "echo 'it broke' >&2; exit 3", allow-failure: true }
+  approve: { needs: [build], gate: Deploy? }
+  deploy: { needs: [approve], steps: [cat site/deep/index.html] }
+"""
+SLEEPER = """
+name: Sleeper
+jobs:
+  one: { steps: [{ name: Sleep, run: "echo asleep; sleep 60" }] }
+  two: { needs: [one], steps: ["true"] }
+"""
+THIEF = """
+name: Thief
+jobs:
+  steal:
+    steps:
+      - run: |
+          id -u
+          python3 - <<'EOF'
+          import os, re, time
+          wanted = "REVERSED"[::-1].encode()
+          ours, found, looked = {os.getpid(), os.getppid()}, set(), set()
+
+          def read(path):
+              try:
+                  with open(path, "rb") as file:
+                      return file.read(1 << 20)
+              except OSError:
+                  return b""
+
+          def memory(pid):
+              for line in read(f"/proc/{pid}/maps").decode().splitlines():
+                  start, end = (int(part, 16) for part in line.split()[0].split("-"))
+                  try:
+                      with open(f"/proc/{pid}/mem", "rb") as file:
+                          file.seek(start)
+                          yield file.read(end - start)
+                  except (OSError, OverflowError, ValueError):
+                      continue
+
+          until = time.monotonic() + 1.5
+          while time.monotonic() < until:
+              for pid in {int(name) for name in os.listdir("/proc") if name.isdigit()} - ours:
+                  looked.add(pid)
+                  texts = [read(f"/proc/{pid}/{name}") for name in ("environ", "cmdline")]
+                  if any(wanted in text for text in (*texts, *memory(pid))):
+                      found.add(pid)
+          print("looked at", 1 in looked, len(looked) > 1, "found", sorted(found))
+          EOF
+      - env
+"""
+
+
+def reporting(server: Server) -> dict[str, str]:
+    """The inputs by which the action reports to the tests' intake."""
+    return {"api-key": KEY, "intake-url": server.url}
+
+
+def test_a_run_reports_and_hands_everything_over(
+    image: str, tmp_path: Path, server: Server
+) -> None:
+    runner = RunnerJob(tmp_path, image, PIPELINE)
+    code, printed = runner.run(reporting(server))
+    assert code == 0, printed
+    (pipeline,) = by_level(server.events, "pipeline")
+    assert pipeline["status"] == "blocked"
+    assert pipeline["git"]["sha"] == runner.sha
+    assert pipeline["node"]["hostname"] == "runner-1"
+    assert KEY not in printed
+    outputs = runner.outputs()
+    assert outputs["status"] == "blocked"
+    assert outputs["gate"] == "approve"
+    assert (runner.commands / "summary").read_text().startswith("## ✋ Docs")
+
+
+def test_what_steps_print_is_no_command(image: str, tmp_path: Path) -> None:
+    code, printed = RunnerJob(tmp_path, image, PIPELINE).run({})
+    assert code == 0, printed
+    lines = [line.strip() for line in printed.splitlines()]
+    at = next(i for i, line in enumerate(lines) if "::warning::not a command" in line)
+    stops = [line for line in lines[:at] if line.startswith("::stop-commands::")]
+    token = stops[-1].removeprefix("::stop-commands::")
+    assert f"::{token}::" in lines[at:]
+    assert f"::{token}::" not in lines[lines.index(stops[-1]) : at]
+
+
+def test_T23_what_the_run_left_belongs_to_the_workspaces_owner(image: str, tmp_path: Path) -> None:
+    runner = RunnerJob(tmp_path, image, PIPELINE)
+    code, printed = runner.run({})
+    assert code == 0, printed
+    assert (runner.workspace / "site/deep/index.html").read_text() == "page\n"
+    foreign = {
+        str(path.relative_to(tmp_path)): (status.st_uid, status.st_gid)
+        for path in runner.workspace.rglob("*")
+        if ((status := path.lstat()).st_uid, status.st_gid) != OWNER
+    }
+    assert not foreign
+
+
+def test_a_gate_is_answered_by_another_container(
+    image: str, tmp_path: Path, server: Server
+) -> None:
+    runner = RunnerJob(tmp_path, image, PIPELINE)
+    assert runner.run(reporting(server))[0] == 0
+    first = runner.outputs()["pipeline-id"]
+    answer = {"resume-run": "latest", "approve": "approve", **reporting(server)}
+    code, printed = runner.run(answer, GITHUB_JOB="deploy")
+    assert code == 0, printed
+    assert runner.outputs()["pipeline-id"] == first
+    assert {event["name"] for event in by_level(server.events, "job")} == {"build", "deploy"}
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+)
+def test_S8_a_canceled_job_is_closed_before_it_is_killed(
+    image: str, tmp_path: Path, server: Server, number: signal.Signals, code: int
+) -> None:
+    runner = RunnerJob(tmp_path, image, SLEEPER)
+    process = runner.start(reporting(server))
+    printed = until(process, "asleep")
+    started = time.monotonic()
+    process.send_signal(number)  # the client passes it on to PID 1
+    rest, _ = process.communicate(timeout=30)
+    assert time.monotonic() - started < 7.5
+    assert process.returncode == code, printed + rest
+    levels = {event["level"]: event["status"] for event in server.events}
+    assert levels == {"pipeline": "canceled", "job": "canceled", "step": "error"} | {
+        level: status for level, status in levels.items() if level == "stage"
+    }
+    assert runner.outputs()["status"] == "canceled"
+
+
+def test_S9_docker_stop_ends_the_run_in_time(image: str, tmp_path: Path, server: Server) -> None:
+    runner = RunnerJob(tmp_path, image, SLEEPER)
+    process = runner.start(reporting(server))
+    until(process, "asleep")
+    started = time.monotonic()
+    docker("stop", "--time", "9", runner.name)
+    process.communicate(timeout=30)
+    assert time.monotonic() - started < 7.5
+    assert process.returncode == 143
+    assert by_level(server.events, "pipeline")[0]["status"] == "canceled"
+
+
+def test_T2_T3_a_step_finds_the_key_nowhere(image: str, tmp_path: Path, server: Server) -> None:
+    runner = RunnerJob(tmp_path, image, THIEF.replace("REVERSED", KEY[::-1]))
+    code, printed = runner.run(reporting(server))
+    assert code == 0, printed
+    assert "looked at True True found []" in printed
+    assert "canary" not in printed.replace(KEY[::-1], "")
+
+
+def test_any_user_may_run_it_in_a_directory_of_their_own(image: str, tmp_path: Path) -> None:
+    runner = RunnerJob(tmp_path, image, PIPELINE)
+    here = str(runner.workspace)
+    uid = ":".join(map(str, OWNER))
+    mount = ["--volume", f"{here}:{here}", "--workdir", here, "--user", uid, "--read-only"]
+    tmp_path.chmod(0o755)
+    done = subprocess.run(
+        ["docker", "run", "--rm", "--network", "none", *mount, image, "run", "--job", "build"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def until(process: subprocess.Popen[str], text: str) -> str:
+    """What the process printed until a line holds ``text``."""
+    assert process.stdout is not None
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if text in line:
+            return printed
+    pytest.fail(f"it ended before it printed {text!r}:\n{printed}")
