@@ -12,10 +12,11 @@ help:  ## this list
 
 demo: $(VENV)/run-installed  ## run an example and look at it: no key, no service
 	@$(BIN)/signalbox run --local examples/demo/pipeline.yml
+	@echo
 	@$(BIN)/signalbox show latest
 	@echo
 	@echo "Look further:"
-	@echo "  examples/demo/pipeline.yml        what has just run"
+	@echo "  examples/demo/pipeline.yml           what has just run"
 	@echo "  $(BIN)/signalbox logs latest      what its jobs printed"
 	@echo "  $(BIN)/signalbox list             all executions in this directory's journal"
 	@echo "  $(BIN)/signalbox --help           everything else"
