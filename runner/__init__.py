@@ -15,6 +15,7 @@ reads this map and the imports, and keeps both true::
        event        what is reported, as the intake's data model has it; encoded to bytes once
        notice       what the engine tells: JobStarted, StepFinished, ...; Exit; History
     2  scope        which variables there are; $NAME in names, tags and images
+       terminal     colours, marks, widths; what of a text may reach a screen
        manifest     YAML text -> Pipeline, or every mistake with line and column
        plan         Pipeline + History + answers -> Plan, matrix expanded
        timing       queue time, execution time, critical path

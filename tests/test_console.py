@@ -45,7 +45,7 @@ class GitHub:
     def group(self, title: str) -> str:
         return f"::group::{title}"
 
-    def endgroup(self) -> str:
+    def endgroup(self, *, ok: bool) -> str:
         return "::endgroup::"
 
     def annotation(self, message: str, file: str, line: int, kind: str) -> str:

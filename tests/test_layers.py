@@ -94,8 +94,3 @@ def test_nothing_below_cli_reads_the_environment_or_exits() -> None:
         and node.value.id in {"os", "sys"}
     ]
     assert not wrong
-
-
-def test_nothing_hides_an_import_cycle() -> None:
-    hidden = [str(path) for _, path in modules() if "TYPE_CHECKING" in path.read_text()]
-    assert not hidden

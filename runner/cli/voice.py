@@ -43,9 +43,9 @@ class Folding:
         self._groups += 1
         return self._provider.group(f"signalbox_{self._groups}", title, self._clock())
 
-    def endgroup(self) -> str:
+    def endgroup(self, *, ok: bool) -> str:
         """Up to here."""
-        return self._provider.endgroup(f"signalbox_{self._groups}", self._clock(), ok=True)
+        return self._provider.endgroup(f"signalbox_{self._groups}", self._clock(), ok=ok)
 
     def annotation(self, message: str, file: str, line: int, kind: str) -> str:
         """A message beside the code."""
@@ -107,7 +107,10 @@ class Voice:
         if delivered is None or target is None:
             console.say(f"local: nothing was sent; signalbox show {execution.unique_id[:8]}")
             return
-        console.say(delivered.message)
+        if delivered.sent:
+            console.say(f"{delivered.sent} events delivered to {target.place}")
+        if delivered.message:
+            console.warn(delivered.message)
         page = intake.link(target, execution.unique_id)
         if page and delivered.sent:
             console.say(page)

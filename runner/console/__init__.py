@@ -166,7 +166,7 @@ class Console:
     def _step_finished(self, finished: StepFinished) -> None:
         lane, look = self._lanes[finished.job], self._look
         self._show(lane, lane.filter.flush())
-        self._pen.unfold()
+        self._pen.unfold(ok=finished.exit.ok)
         took = self._faint(spoken(finished.end - finished.start))
         name = plain(finished.name)
         if finished.exit.ok:

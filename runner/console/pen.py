@@ -30,8 +30,8 @@ class Folds(Protocol):
     def group(self, title: str) -> str:
         """What follows can be folded away."""
 
-    def endgroup(self) -> str:
-        """Up to here."""
+    def endgroup(self, *, ok: bool) -> str:
+        """Up to here; where the CI can, it stays open if not ``ok``."""
 
     def annotation(self, message: str, file: str, line: int, kind: str) -> str:
         """A message beside the code; ``kind`` is error or warning; line 0: not known."""
@@ -98,11 +98,11 @@ class Pen:
             self.command(self._folds.group(title))
             self._folded = True
 
-    def unfold(self) -> None:
+    def unfold(self, *, ok: bool = True) -> None:
         """End the group, if there is one."""
         if self._folds and self._folded:
             self._folded = False
-            self.command(self._folds.endgroup())
+            self.command(self._folds.endgroup(ok=ok))
 
     def annotate(self, message: str, place: str, kind: str) -> None:
         """A message beside the code, where the host CI shows such."""
