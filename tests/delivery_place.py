@@ -7,6 +7,8 @@ import time
 import uuid
 from pathlib import Path
 
+import msgspec
+
 from runner.delivery import Delivered, Delivery, Pace, flush
 from runner.event import (
     Envelope,
@@ -24,18 +26,10 @@ from runner.journal import Change, Header, Journal, Owner, Row, Tally
 from tests.intake_server import Server
 
 KEY = "0123456789abcdef0123456789abcdef"
-QUICK = Pace(
-    linger=0.02,
-    first=0.01,
-    longest=0.04,
-    attempt=0.5,
-    git=0.1,
-    poll=0.004,
-    stall=0.15,
-    exit=1.0,
-    unreachable=0.1,
-    interrupted=0.1,
-)
+QUICK = Pace(linger=0.02, first=0.01, longest=0.04, git=0.1, poll=0.004)
+"""In a hurry while steps run; an exit has the time it has in life."""
+SHORT = msgspec.structs.replace(QUICK, stall=0.15, exit=1.0, unreachable=0.1, interrupted=0.1)
+"""For exits that end without success."""
 GIT = encode(
     Git(
         repository_url="https://git.example/team/app",

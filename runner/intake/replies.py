@@ -212,9 +212,7 @@ _UNUSABLE: Final = {"InvalidSchema", "InvalidURL", "InvalidProxyURL", "LocationP
 _TUNNEL: Final = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
-def failed(
-    error: Exception, to: Target, through: Mapping[str, str], *, late: bool = False
-) -> Reply:
+def failed(error: Exception, to: Target, through: Mapping[str, str]) -> Reply:
     """The reply that an exception is: told by its kind, never by its text (N39)."""
     causes = list(_causes(error))
     kinds = {type(cause).__name__ for cause in causes}
@@ -223,6 +221,7 @@ def failed(
         return Reply(verdict=Verdict.HOLD, message=hopeless, connected=False)
     connected = not kinds & _UNCONNECTED
     why = next(filter(None, map(_why, causes)), "the answer is not HTTP")
+    late = any(isinstance(cause, TimeoutError) for cause in causes)
     verb = "gave no answer" if connected else "cannot be reached"
     message = f"{place} {verb}: {why}"
     return Reply(verdict=Verdict.RETRY, message=message, connected=connected, late=late)
