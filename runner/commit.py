@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
-from urllib.parse import quote
 
 import msgspec
 
@@ -29,6 +28,9 @@ LIMIT: Final = 2.0
 """Seconds one call of git may take."""
 MESSAGE_LIMIT: Final = 1500
 """Characters of a commit message; the API names no limit, Datadog's own plugins cut here."""
+
+SHA: Final = 40
+"""Hex digits of an id that the API takes; a SHA-256 repository has 64."""
 
 _SETTINGS: Final = (
     ("core.fsmonitor", ""),
@@ -44,9 +46,8 @@ _FIXED: Final = {
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
-    "LC_ALL": "C",
 }
-_SHA: Final = re.compile(r"[0-9a-f]{40}")
+_HEX: Final = frozenset("0123456789abcdef")
 _SAID_BY_THE_COMMIT: Final = (
     *("message", "author_name", "author_email", "author_time"),
     *("committer_name", "committer_email", "commit_time"),
@@ -105,9 +106,6 @@ def _settings(settings: tuple[tuple[str, str], ...], index: int = 0) -> dict[str
         env[f"GIT_CONFIG_KEY_{number}"] = key
         env[f"GIT_CONFIG_VALUE_{number}"] = value
     return env
-
-
-# ── calling git ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _environment(root: str, environ: Mapping[str, str]) -> dict[str, str]:
@@ -171,7 +169,7 @@ def _pinned(root: str, names: list[str], remote: str) -> Pin:
     """A name that does not exist is printed as it was given, one that is ambiguous not at all: so
     the lines after the first are told by what they begin with.
     """
-    if not re.fullmatch(r"[0-9a-f]{40,64}", names[0]):
+    if len(names[0]) < SHA or not _HEX.issuperset(names[0]):
         return Pin(root=root, remote=remote, problem="there is no commit that git can read")
     origin = _after("refs/remotes/origin/", names)
     return Pin(
@@ -195,9 +193,6 @@ def _remote(config: str) -> str:
     return clean_url(urls[0]) if urls else ""
 
 
-# ── reading ──────────────────────────────────────────────────────────────────────────────────────
-
-
 def read(
     pin: Pin | None, ci: Commit, overrides: Commit, environ: Mapping[str, str]
 ) -> tuple[Git | None, tuple[str, ...]]:
@@ -207,7 +202,7 @@ def read(
     """
     pin = pin or Pin(root="", problem="this is no git repository")
     sha = _chosen(pin, ci, overrides)
-    if ci.sha and _sha(ci.sha) != sha:  # what it says of a commit, it says of another one
+    if ci.sha.strip().lower() not in ("", sha):  # what it says of a commit, it says of another one
         ci = msgspec.structs.replace(ci, **dict.fromkeys(_SAID_BY_THE_COMMIT, ""))
     known = _merged(overrides, ci, _local(pin, sha, environ))
     known |= {"sha": sha, "repository_url": clean_url(known["repository_url"])}
@@ -221,17 +216,17 @@ def _chosen(pin: Pin, ci: Commit, overrides: Commit) -> str:
     """The id that is reported. Where a CI names a pull request's merge commit and its head was
     checked out instead, what was built is the head.
     """
-    checked_out = pin.sha if pin.sha == _sha(ci.head_sha) else ""
-    return _sha(overrides.sha or checked_out or ci.sha or pin.sha)
+    checked_out = pin.sha if pin.sha == ci.head_sha.strip().lower() else ""
+    return (overrides.sha or checked_out or ci.sha or pin.sha).strip().lower()
 
 
-def _sha(text: str) -> str:
-    return text.strip().lower()
+def _is_sha(text: str) -> bool:
+    return len(text) == SHA and _HEX.issuperset(text)
 
 
 def _local(pin: Pin, sha: str, environ: Mapping[str, str]) -> Commit:
     """What the repository says of itself and of one commit."""
-    own = _object(pin.root, sha, environ) if pin.root and _SHA.fullmatch(sha) else Commit()
+    own = _object(pin.root, sha, environ) if pin.root and _is_sha(sha) else Commit()
     return msgspec.structs.replace(
         own, repository_url=pin.remote, default_branch=pin.default_branch
     )
@@ -256,21 +251,21 @@ def _missing(pin: Pin, known: Mapping[str, str]) -> str:
         reasons.append("no repository URL that is free of credentials (DD_GIT_REPOSITORY_URL)")
     if not sha:
         reasons.append(f"no commit: {pin.problem} (DD_GIT_COMMIT_SHA)")
-    elif not _SHA.fullmatch(sha):
+    elif not _is_sha(sha):
         reasons.append(f"a commit id of {len(sha)} characters, where Datadog takes 40 hex digits")
     if not known["author_email"]:
         reasons.append("no author email (DD_GIT_COMMIT_AUTHOR_EMAIL)")
     return f"the events carry no git: {'; '.join(reasons)}" if reasons else ""
 
 
-_REF: Final = re.compile(r"(?:refs/heads/|refs/remotes/origin/|refs/|origin/)?(tags/)?(.*)")
+_REF: Final = r"(?:refs/heads/|refs/remotes/origin/|refs/|origin/)?(tags/)?(.*)"
 
 
 def _name(ref: str) -> tuple[bool, str]:
     """Whether a ref, as a CI names it, is a tag, and its name. Prefixes go at the beginning only:
     ``feature/origin/x`` stays what it is.
     """
-    match = _REF.fullmatch(_line(ref))
+    match = re.fullmatch(_REF, _line(ref))
     kind, name = match.groups() if match else (None, "")
     return bool(kind), "" if name == "HEAD" else name
 
@@ -309,8 +304,7 @@ def _by_gitpython(root: str, sha: str, environ: Mapping[str, str]) -> Commit:
     hidden = dict.fromkeys((name for name in environ if not name.startswith("GIT_")), "")
     repo = git.Repo(root, expand_vars=False)
     try:
-        env = hidden | _environment(root, environ)
-        repo.git.update_environment(GIT_WORK_TREE=root, **env)
+        repo.git.update_environment(**(hidden | _environment(root, environ)))
         commit = repo.commit(sha)
         return Commit(
             message=str(commit.message),
@@ -325,9 +319,7 @@ def _by_gitpython(root: str, sha: str, environ: Mapping[str, str]) -> Commit:
         repo.close()
 
 
-_PERSON: Final = re.compile(
-    r"^(author|committer) (.*?) ?<([^>\n]*)>(?: (\d+) ([+-])(\d\d)(\d\d))?$", re.MULTILINE
-)
+_PERSON: Final = r"(?m)^(author|committer) (.*?) ?<([^>\n]*)>(?: (\d+) ([+-])(\d\d)(\d\d))?$"
 
 
 def _by_git(root: str, sha: str, environ: Mapping[str, str]) -> Commit:
@@ -335,7 +327,7 @@ def _by_git(root: str, sha: str, environ: Mapping[str, str]) -> Commit:
     raw = _run(_environment(root, environ), "cat-file", "commit", sha)
     head, _, message = raw.partition("\n\n")
     said = {"message": message}
-    for role, name, email, at, sign, hours, minutes in _PERSON.findall(head):
+    for role, name, email, at, sign, hours, minutes in re.findall(_PERSON, head):
         said |= {f"{role}_name": name, f"{role}_email": email}
         if at:
             offset = int(f"{sign}{int(hours) * 3600 + int(minutes) * 60}")
@@ -357,14 +349,8 @@ def _line(text: str) -> str:
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
-_URL: Final = re.compile(
-    r"(?P<scheme>https?|ssh|git|git\+ssh|ssh\+git|git\+https?|file)://(?P<authority>[^/?#]*)"
-    r"(?P<path>/[^?#]*)?(?P<rest>.*)",
-    re.IGNORECASE,
-)
-_HOST: Final = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d+)?", re.ASCII | re.IGNORECASE)
-_SCP: Final = re.compile(r"(?:(?P<user>.*)@)?(?P<host>[\w.-]+|\[[\da-f:.]+\]):(?P<path>[^:@?#]+)")
-_BARE: Final = re.compile(r"(?:.*@)?(?P<place>[\w-]+(?:\.[\w-]+)+(?::\d+)?/[^:@?#]+)")
+_SCHEMES: Final = ("https", "http", "ssh", "git+ssh", "ssh+git", "git", "file")
+_HOST: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
 
 
 def clean_url(url: str) -> str:
@@ -375,25 +361,40 @@ def clean_url(url: str) -> str:
     if not url.isprintable() or url.startswith("//"):
         return ""
     if url.startswith("/"):
+        from urllib.parse import quote  # noqa: PLC0415  # 5 ms, for a remote that is a directory
+
         return "" if "@" in url else f"file://{quote(url)}"
-    if " " in url:
+    scheme, mark, rest = url.partition("://")
+    if mark:
+        return _clean_address(scheme.lower(), rest)
+    user, _, place = url.rpartition("@")
+    if set(place) & set(" ?#"):
         return ""
-    if "://" in url:
-        match = _URL.fullmatch(url)
-        return _clean_parts(match) if match else ""
-    if match := _SCP.fullmatch(url):
-        user = "git@" if match["user"] == "git" else ""
-        return f"{user}{match['host']}:{match['path']}"
-    match = _BARE.fullmatch(url)
-    return match["place"] if match else ""
+    host, _, path = place.rpartition(":")
+    if _is_host(host) and path:
+        return f"git@{place}" if user == "git" else place
+    host, _, path = place.partition("/")  # no scheme: only what looks like a host is one
+    return place if _is_host(host) and "." in host.strip(".") and path else ""
 
 
-def _clean_parts(match: re.Match[str]) -> str:
+def _clean_address(scheme: str, rest: str) -> str:
     """An ``@`` after the first slash may end a password that holds a slash: nothing is told."""
-    scheme, path = match["scheme"].lower(), match["path"] or ""
-    user, _, host = match["authority"].rpartition("@")
-    named = bool(_HOST.fullmatch(host)) or (scheme == "file" and not host)
-    if not named or "@" in path + match["rest"] or not path.strip("/"):
+    address = rest.partition("#")[0].partition("?")[0]
+    authority, _, path = address.partition("/")
+    user, _, place = authority.rpartition("@")
+    named, bracket, port = place.rpartition("]")
+    host, colon, port = port.partition(":")
+    host = named + bracket + host
+    if colon and not (port.isascii() and port.isdecimal()):
         return ""
-    kept = "git@" if "ssh" in scheme and user == "git" else ""
-    return f"{scheme}://{kept}{host}{path}"
+    if not _is_host(host) and (place or scheme != "file"):
+        return ""
+    if scheme not in _SCHEMES or "@" in rest[len(authority) :] or " " in address or not path:
+        return ""
+    return f"{scheme}://{'git@' if 'ssh' in scheme and user == 'git' else ''}{place}/{path}"
+
+
+def _is_host(text: str) -> bool:
+    if text.startswith("[") and text.endswith("]"):
+        return _HEX.issuperset(text[1:-1].lower().replace(":", "").replace(".", ""))
+    return bool(text) and _HOST.issuperset(text)

@@ -4,8 +4,8 @@ Owns what GitHub's runner parses and how it is escaped. Source: GitHub's "Variab
 "Workflow commands", and the runner's own code (``ActionCommand``, ``FileCommandManager``).
 """
 
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Final
 
@@ -22,7 +22,7 @@ MESSAGE_LIMIT: Final = 4096
 """Characters of an annotation; the runner cuts there."""
 SHORTEST: Final = 6
 """Characters of a value that is masked: architecture, "Masker"."""
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_NAME: Final = r"[A-Za-z_][A-Za-z0-9_-]*"
 
 # ── the event file ───────────────────────────────────────────────────────────────────────────────
 
@@ -213,9 +213,9 @@ class GitHub(Local):
 
 
 def _entry(name: str, value: str) -> bytes:
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise ValueError(f"no name for an output: {name!r}")
-    delimiter = f"ghadelimiter_{secrets.token_hex(16)}"
+    delimiter = f"ghadelimiter_{os.urandom(16).hex()}"
     return f"{name}<<{delimiter}\n{value}\n{delimiter}\n".encode("utf-8", "replace")
 
 

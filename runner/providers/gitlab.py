@@ -17,7 +17,7 @@ from runner.execution import SECOND, Commit
 from runner.providers import Host, known
 from runner.providers.local import Local, one_line
 
-_PERSON: Final = re.compile(r"\s*(.*?)\s*<([^<>]*)>\s*")
+_PERSON: Final = r"\s*(.*?)\s*<([^<>]*)>\s*"
 
 
 def host(environ: Mapping[str, str]) -> Host:
@@ -50,7 +50,7 @@ def _git(environ: Mapping[str, str]) -> Commit:
     env = environ.get
     project, tag = env("CI_PROJECT_URL", ""), env("CI_COMMIT_TAG", "")
     source = env("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME") or env("CI_COMMIT_BRANCH")
-    person = _PERSON.fullmatch(env("CI_COMMIT_AUTHOR", ""))
+    person = re.fullmatch(_PERSON, env("CI_COMMIT_AUTHOR", ""))
     return Commit(
         repository_url=f"{project}.git" if project else env("CI_REPOSITORY_URL", ""),
         sha=env("CI_COMMIT_SHA", ""),
