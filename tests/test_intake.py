@@ -15,7 +15,7 @@ import pytest
 
 from runner.errors import UsageError
 from runner.intake import Intake, Reply, Target, Verdict, link, target
-from runner.intake.replies import failed
+from runner.intake.answers import failed
 from runner.intake.way import authorities, proxies
 from tests.intake_server import HTML, Answer, Certificate, Fault, Server, intake
 

@@ -1,21 +1,19 @@
 """Bytes -> HTTP -> what the answer means.
 
 Owns one attempt at delivering one body: how long it may take whatever the network does, how much of
-an answer is read, and what each answer means (``replies``); where it may go at all is ``target``'s.
+an answer is read, and what each answer means (``answers``); where it may go at all is ``target``'s.
 Does not own policy: batches, waiting and giving up are ``delivery``'s. No message of this module
 holds a key or a proxy's password; exceptions of the libraries are never shown, as they may.
 """
 
 import contextlib
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from runner.intake.replies import Reply, Verdict, answered, failed, is_page
+from runner.intake.reply import Reply, Verdict
 from runner.intake.target import SITES, Secret, Target, link, target
-from runner.intake.way import authorities, proxies
 
 if TYPE_CHECKING:
     import requests
@@ -27,6 +25,8 @@ BODY_LIMIT: Final = 65536
 CONNECT_LIMIT: Final = 5.0
 """Seconds for one address to accept: N7."""
 _OK: Final = 200
+_BOTH_WAYS: Final = 2
+"""``socket.SHUT_RDWR``: importing socket takes 3 ms that belong to the first step."""
 _PIECE: Final = 65536
 """Bytes of a request between two looks at whether it was given up; one may take CONNECT_LIMIT, so
 that lines of 13 KB/s and more are fast enough.
@@ -37,13 +37,16 @@ class Intake:
     """One intake and the one connection to it. Used by one thread; only ``cut`` is for others."""
 
     def __init__(self, to: Target, *, environ: Mapping[str, str], version: str) -> None:
-        # Here, because it takes 75 ms of CPU that must not stand before the first step.
+        # Here, because they take 75 ms of CPU that must not stand before the first step.
         import requests.adapters  # noqa: PLC0415
 
+        from runner.intake import answers, way  # noqa: PLC0415
+
+        self._answers = answers
         self._requests = requests
         self._to = to
-        self._proxies = proxies(to.url, environ)
-        self._authorities = authorities(environ)
+        self._proxies = way.proxies(to.url, environ)
+        self._authorities = way.authorities(environ)
         self._headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -85,10 +88,10 @@ class Intake:
             attempt.give_up()
             outcome = self._line.cut(answering=attempt.answering)
             self._line = self._new_line()
-            return failed(outcome, self._to, self._proxies)
+            return self._answers.failed(outcome, self._to, self._proxies)
         if isinstance(outcome, Reply):
             return outcome
-        return failed(outcome, self._to, self._proxies)
+        return self._answers.failed(outcome, self._to, self._proxies)
 
     def _new_line(self) -> "_Line":
         return _Line(self._requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=1))
@@ -122,9 +125,10 @@ class Intake:
         attempt.answering = True
         with contextlib.closing(response):
             text, broken = self._text(attempt, response)
-        if method == "GET" and response.status_code == _OK and not is_page(response.headers, text):
+        page = self._answers.is_page(response.headers, text)
+        if method == "GET" and response.status_code == _OK and not page:
             return Reply(verdict=Verdict.DELIVERED, status=_OK)
-        reply = answered(response.status_code, response.headers, text, self._to)
+        reply = self._answers.answered(response.status_code, response.headers, text, self._to)
         if broken and reply.verdict is Verdict.DELIVERED:
             raise broken
         return reply
@@ -218,5 +222,5 @@ class _Line:
             # An answer to HTTP/1.0 takes the socket away from its connection.
             return TimeoutError() if answering else ConnectTimeoutError()
         with contextlib.suppress(OSError):
-            wire.shutdown(socket.SHUT_RDWR)
+            wire.shutdown(_BOTH_WAYS)
         return TimeoutError()

@@ -4,13 +4,11 @@ Owns the list of Datadog's sites, the rules for any other intake's URL, the key'
 hash that ties an execution to both. Sends nothing.
 """
 
-import difflib
 import hashlib
-import ipaddress
 import re
 from collections.abc import Callable
+from enum import Enum
 from typing import Final
-from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 
@@ -32,15 +30,19 @@ SITES: Final = {
 GOVERNMENT: Final = ("ddog-gov.com", "us2.ddog-gov.com")
 """Sites without CI Visibility."""
 
+_LAST_PORT: Final = 65535
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,512}")
-_URL: Final = re.compile(r"[\x21-\x5b\x5d-\x7e]{1,2048}")
-"""Printable ASCII without a space or a backslash: parsers disagree about the rest."""
-_HOST: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.(?!-)[a-z0-9_-]{1,63}){0,9}")
-_NUMBER: Final = re.compile(r"\d+|0x[0-9a-f]*")
+_URL: Final = re.compile(
+    r"(?P<scheme>https?)://"
+    r"(?P<host>\[[0-9a-f:.]{2,45}\]|(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63}){0,9})"
+    r"(?P<port>:[1-9][0-9]{0,4})?"
+    r"(?P<path>(?:/[a-z0-9_~-][a-z0-9._~-]*)*)/?",
+    re.IGNORECASE | re.ASCII,
+)
+"""Less than a URL may be, so that no two parsers can disagree about it."""
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """A last label that makes a host a number, hence an address in disguise (WHATWG URL, 3.5)."""
-_ROUTE: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _PRIVATE: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 
 
@@ -66,6 +68,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """An intake: its full URL, what is sent in ``header`` (nothing when the secret is empty)."""
 
     url: str
+    place: str
+    """``host:port``, for messages."""
     header: str = HEADER
     secret: Secret
     app_url: str = ""
@@ -75,16 +79,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A short hash of URL and key: what an execution remembers of both."""
     withheld: bool = False
     """There is a key, which may not go to this URL."""
-
-    @property
-    def place(self) -> str:
-        """``host:port``, for messages."""
-        parts = urlsplit(self.url)
-        return (
-            f"{parts.netloc}:443"
-            if parts.port is None and parts.scheme == "https"
-            else parts.netloc
-        )
 
 
 def target(
@@ -107,14 +101,22 @@ def target(
         raise _unknown_site(host)
     url = f"https://api.{host}{PATH}"
     app = f"https://{SITES[host]}"
-    return Target(url=url, secret=Secret(key), app_url=app, site=host, binding=_binding(url, key))
+    return Target(
+        url=url,
+        place=f"api.{host}:443",
+        secret=Secret(key),
+        app_url=app,
+        site=host,
+        binding=_binding(url, key),
+    )
 
 
 def link(to: Target, unique_id: str) -> str:
     """The page of one execution in Datadog; "" for any other intake."""
     if not to.app_url:
         return ""
-    query = quote(f'ci_level:pipeline @ci.pipeline.id:"{unique_id}"', safe="")
+    # ci_level:pipeline @ci.pipeline.id:"…", quoted; an id has no character that needs it.
+    query = f"ci_level%3Apipeline%20%40ci.pipeline.id%3A%22{unique_id}%22"
     return f"{to.app_url}/ci/pipeline-executions?query={query}"
 
 
@@ -130,6 +132,8 @@ def _signature(name: str, value: str) -> str:
 
 
 def _unknown_site(host: str) -> UsageError:
+    import difflib  # noqa: PLC0415  only a mistake needs it
+
     # A key in the wrong variable has no dot, and is not repeated.
     shown = f" {host[:80]!a}" if "." in host else ""
     near = difflib.get_close_matches(host, SITES, n=1) if shown else []
@@ -148,83 +152,67 @@ def _binding(url: str, key: str) -> str:
 
 
 def _other(text: str, key: str, token: str) -> Target:
-    parts = _parsed(text)
-    host = _checked_host(parts)
-    address = _address(host)
-    loopback = host == "localhost" or (address is not None and address.is_loopback)
-    if parts.scheme == "http" and not (loopback or _near(host, address)):
+    match = _URL.fullmatch(text)
+    if match is None or int((match["port"] or ":1")[1:]) > _LAST_PORT:
+        raise _malformed(text)
+    scheme, host = match["scheme"].lower(), match["host"].lower()
+    reach = _reach(host)
+    if scheme == "http" and reach is Reach.ANYWHERE:
         raise _refused(
             "http is for loopback, host.docker.internal and private addresses", "use https"
         )
-    allowed = key if parts.scheme == "https" or loopback else ""
+    allowed = key if scheme == "https" or reach is Reach.LOOPBACK else ""
     secret = token or allowed
-    url = f"{parts.scheme}://{_netloc(host, parts.port)}{_route(parts.path)}"
+    base = f"{scheme}://{host}{match['port'] or ''}{match['path']}"
+    url = base if base.endswith(PATH) else base + PATH
+    port = match["port"] or (":443" if scheme == "https" else ":80")
     return Target(
         url=url,
+        place=f"{host}{port}",
         secret=Secret(secret),
         binding=_binding(url, secret),
         withheld=bool(key) and not secret,
     )
 
 
-def _parsed(text: str) -> SplitResult:
-    if not _URL.fullmatch(text):
-        raise _refused("it holds characters that no URL has")
+def _malformed(text: str) -> UsageError:
+    if "@" in text:
+        return _refused("it holds a user or a password", "set SIGNALBOX_INTAKE_TOKEN instead")
+    if "?" in text or "#" in text:
+        return _refused("it holds a query or a fragment")
+    return _refused("it is not a plain http:// or https:// URL")
+
+
+class Reach(Enum):
+    """How far away a host is."""
+
+    LOOPBACK = "this machine"
+    NEAR = "the host of this container, or a private network"
+    ANYWHERE = "anywhere else"
+
+
+def _reach(host: str) -> Reach:
+    if host in ("127.0.0.1", "localhost"):
+        return Reach.LOOPBACK
+    if host == "host.docker.internal":
+        return Reach.NEAR
+    import ipaddress  # noqa: PLC0415  3 ms that the usual settings do not need
+
     try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise _refused("it cannot be parsed") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _refused("it is not http:// or https:// and a host")
-    if "@" in parts.netloc:
-        raise _refused("it holds a user or a password", "set SIGNALBOX_INTAKE_TOKEN instead")
-    if parts.query or parts.fragment or "?" in text or "#" in text:
-        raise _refused("it holds a query or a fragment")
-    if port == 0 or parts.netloc.endswith(":"):
-        raise _refused("its port is no port")
-    if not _ROUTE.fullmatch(parts.path):
-        raise _refused("its path is not plain")
-    return parts
-
-
-def _checked_host(parts: SplitResult) -> str:
-    host = parts.hostname or ""
-    address = _address(host)
-    if address is None:
-        if not _HOST.fullmatch(host):
-            raise _refused("its host is not a plain name", "write an IDN in its xn-- form")
-        if _NUMBER.fullmatch(host.rpartition(".")[2]):
-            raise _refused("its host is an address in disguise")
-    elif address.is_link_local or address.is_multicast or address.is_unspecified:
-        raise _refused("its address is link-local, multicast or unspecified")
-    return host
-
-
-def _address(host: str) -> _Address | None:
-    try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
-
-
-def _near(host: str, address: _Address | None) -> bool:
-    if address is None:
-        return host == "host.docker.internal"
+        if host.startswith("[") or _NUMBER.fullmatch(host.rpartition(".")[2]):
+            raise _refused("its host is an address in disguise") from None
+        return Reach.ANYWHERE
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        raise _refused("its address is link-local, multicast or unspecified")
+    if address.is_loopback:
+        return Reach.LOOPBACK
     networks = map(ipaddress.ip_network, _PRIVATE)
-    return any(address in net for net in networks if net.version == address.version)
-
-
-def _netloc(host: str, port: int | None) -> str:
-    bracketed = f"[{host}]" if ":" in host else host
-    return bracketed if port is None else f"{bracketed}:{port}"
-
-
-def _route(path: str) -> str:
-    path = path.rstrip("/")
-    return path if path.endswith(PATH) else path + PATH
+    near = any(address in net for net in networks if net.version == address.version)
+    return Reach.NEAR if near else Reach.ANYWHERE
 
 
 def _refused(why: str, hint: str = "") -> UsageError:

@@ -1,7 +1,8 @@
-"""What an answer means, and how a person is told.
+"""What an answer means, or the lack of one, and how a person is told.
 
 Owns the table of statuses (faults and threats, section 3), the wait that a server asks for and the
-wording. Does not decide what happens next: that is ``delivery``'s.
+wording. Does not decide what happens next: that is ``delivery``'s. Imported with ``requests``, not
+before: it needs what that needs.
 """
 
 import http.client
@@ -14,12 +15,10 @@ import ssl
 from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
-
+from runner.intake.reply import Reply, Verdict
 from runner.intake.target import PATH, Target
 
 WAIT_LIMIT: Final = 300.0
@@ -27,36 +26,6 @@ WAIT_LIMIT: Final = 300.0
 _SERVER_ERROR: Final = 500
 _REASON_LIMIT: Final = 300
 """Characters of a server's own words that are shown and kept."""
-
-
-class Verdict(Enum):
-    """What an answer means for the events that were sent."""
-
-    DELIVERED = "delivered"
-    RETRY = "retry"
-    """Send the same bytes again, later."""
-    HOLD = "hold"
-    """Nothing that is sent now will be taken: a person has to look."""
-    REFUSED = "refused"
-    """At least one of these events will never be taken."""
-    TOO_LARGE = "too large"
-
-
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one attempt. ``message`` is for people and holds no secret."""
-
-    verdict: Verdict
-    status: int = 0
-    """HTTP's; 0: there was no answer."""
-    message: str = ""
-    wait: float | None = None
-    """Seconds the server asks to wait; None: it did not say."""
-    date: int | None = None
-    """The server's clock, in epoch seconds."""
-    connected: bool = True
-    """Whether there was a connection at all."""
-    late: bool = False
-    """Whether time ran out: on a slow line a smaller request may fit."""
 
 
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────
