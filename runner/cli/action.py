@@ -7,16 +7,18 @@ the job page and an exit code. The run itself is ``launch``'s, as at a desk.
 import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
+from runner import commit, manifest, plan
+from runner.cli import answer, launch, places
+from runner.cli import settings as environment
+from runner.cli.handover import Handover
+from runner.cli.launch import Options, Request
+from runner.cli.places import Place
 from runner.errors import BLOCKED, SUCCESS, RefusedError, UsageError
-
-if TYPE_CHECKING:
-    from runner.cli.launch import Options, Request
-    from runner.cli.places import Place
-    from runner.pipeline import Pipeline
+from runner.pipeline import Pipeline
 
 _SETTINGS: Final = {
     "api-key": "DD_API_KEY",
@@ -66,9 +68,6 @@ class Inputs:
 @click.command("action", hidden=True)
 def command() -> int:
     """Run as a GitHub Action: everything is said by INPUT_* variables."""
-    from runner.cli import launch, places  # noqa: PLC0415 - as every command
-    from runner.cli.handover import Handover  # noqa: PLC0415
-
     inputs = Inputs(os.environ)
     blocked = inputs.choice("blocked", "success", "failure")
     if inputs.choice("allow-untrusted", "false", "true") == "false":
@@ -82,17 +81,14 @@ def command() -> int:
     return SUCCESS if code == BLOCKED and blocked == "success" else code
 
 
-def _run(inputs: Inputs) -> "Request":
-    from runner import plan  # noqa: PLC0415
-    from runner.cli import launch, settings  # noqa: PLC0415
-
+def _run(inputs: Inputs) -> Request:
     answers = [name for name in ("approve", "reject", "reason") if inputs[name]]
     if answers:
         raise UsageError(f"input {answers[0]} answers a gate", "say with resume-run of which run")
     place, text, pipeline = _declared(inputs)
-    given = settings.assignments(inputs.lines("parameters"), "input parameters")
+    given = environment.assignments(inputs.lines("parameters"), "input parameters")
     selection = plan.Selection(jobs=inputs.lines("job"))
-    return launch.Request(
+    return Request(
         place=place,
         text=text,
         given=given,
@@ -102,9 +98,7 @@ def _run(inputs: Inputs) -> "Request":
     )
 
 
-def _resume(inputs: Inputs, environ: Mapping[str, str]) -> "Request":
-    from runner.cli import answer  # noqa: PLC0415
-
+def _resume(inputs: Inputs, environ: Mapping[str, str]) -> Request:
     new = ("pipeline", "steps", "name", "job", "parameters")
     extra = [name for name in new if inputs[name]]
     if extra:
@@ -122,21 +116,16 @@ def _resume(inputs: Inputs, environ: Mapping[str, str]) -> "Request":
     )
 
 
-def _options(inputs: Inputs) -> "Options":
-    from runner.cli import launch, settings  # noqa: PLC0415
-
-    return launch.Options(
+def _options(inputs: Inputs) -> Options:
+    return Options(
         state=inputs["state"] or None,
-        tags=settings.pairs(inputs.lines("tags"), "input tags"),
-        measures=settings.measures(inputs.lines("measures"), "input measures"),
+        tags=environment.pairs(inputs.lines("tags"), "input tags"),
+        measures=environment.measures(inputs.lines("measures"), "input measures"),
     )
 
 
-def _declared(inputs: Inputs) -> "tuple[Place, bytes, Pipeline]":
+def _declared(inputs: Inputs) -> tuple[Place, bytes, Pipeline]:
     """The pipeline file, or one made of the commands given in place."""
-    from runner import manifest  # noqa: PLC0415
-    from runner.cli import places  # noqa: PLC0415
-
     if not inputs["steps"]:
         place = places.place(inputs["pipeline"] or None)
         return place, *places.read(place)
@@ -165,8 +154,6 @@ def refuse_untrusted(environ: Mapping[str, str]) -> None:
 
     In both events ``GITHUB_SHA`` is a commit of this repository. What cannot be told is refused.
     """
-    from runner import commit  # noqa: PLC0415
-
     event = environ.get("GITHUB_EVENT_NAME", "")
     if event not in _PRIVILEGED or _source(environ) == environ.get("GITHUB_REPOSITORY"):
         return
