@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -36,6 +36,7 @@ a message that names the member.
 _MEMO: Final = ("git", "node", "error")
 """Parts that are the same in many events are checked once for each text."""
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_NEVER: Final = datetime(1, 1, 1, tzinfo=UTC)
 _ENVELOPE: Final = {"type", "attributes"}
 _ATTRIBUTES: Final = {"provider_name", "service", "env", "resource"}
 _TAG: Final = re.compile(r"[^:\s][^:]*:.+", re.DOTALL)
@@ -189,11 +190,7 @@ def _visible(name: str, value: object) -> object:
 
 
 def _is_instant(text: str) -> bool:
-    if not _INSTANT.fullmatch(text):
-        return False
-    with contextlib.suppress(ValueError):
-        return _time(text).tzinfo is not None
-    return False
+    return bool(_INSTANT.fullmatch(text)) and _time(text) is not _NEVER
 
 
 def _envelope(element: Resource) -> list[str]:
@@ -228,10 +225,10 @@ def _lint(stored: Stored) -> Iterator[str]:
         yield "ends before it starts"
     for name in ("tags", "metrics"):
         for entry in resource.get(name) or ():
-            if not _TAG.fullmatch(entry):
+            if not _TAG.fullmatch(str(entry)):
                 yield f"{name}: {entry!r} is not key:value"
     for entry in resource.get("metrics") or ():
-        if not _number(entry.partition(":")[2]):
+        if not _number(str(entry).partition(":")[2]):
             yield f"metrics: {entry!r} is not key:number"
 
 
@@ -255,8 +252,12 @@ def _number(text: str) -> bool:
     return True
 
 
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _time(text: object) -> datetime:
+    """A point in time; a long time ago for what is none, which the schema tells anyway."""
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(str(text))
+        return moment if moment.tzinfo else _NEVER
+    return _NEVER
 
 
 class Model:
