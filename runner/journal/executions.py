@@ -24,7 +24,7 @@ _gates: Final = msgspec.json.Decoder(tuple[GateWaiting, ...])
 def stored(db: sqlite3.Connection) -> list[Stored]:
     """All of them, the last begun first."""
     rows = db.execute(
-        "SELECT header, envelope, source, binding, git, git_settled, status, ended_at, gates,"
+        "SELECT id, header, envelope, source, binding, git, git_settled, status, ended_at, gates,"
         " answered_by FROM execution ORDER BY number DESC"
     ).fetchall()
     return [execution for row in rows if (execution := _decode(row))]
@@ -32,12 +32,24 @@ def stored(db: sqlite3.Connection) -> list[Stored]:
 
 def _decode(row: Sequence[Any]) -> Stored | None:
     """An execution; None for a row that somebody else wrote or damaged: state is data."""
-    raw, envelope, source, binding, git, git_settled, status, ended_at, waiting, answered_by = row
+    (
+        id_,
+        raw,
+        envelope,
+        source,
+        binding,
+        git,
+        git_settled,
+        status,
+        ended_at,
+        waiting,
+        answered_by,
+    ) = row
     try:
         header = msgspec.structs.replace(
             _header.decode(raw), envelope=envelope, source=source, binding=binding
         )
-        if not plain(header.execution.unique_id):
+        if header.execution.unique_id != id_ or not plain(id_):
             return None
         return Stored(
             header=header,

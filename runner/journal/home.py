@@ -101,7 +101,7 @@ class Home:
             if base.version(db) < len(base.MIGRATIONS):
                 with self.place.alone():
                     base.migrate(db, lambda found: self._back_up(db, found), base.MIGRATIONS)
-            base.touch(db)
+            base.check(db)
             db.execute("BEGIN IMMEDIATE")
             db.execute("COMMIT")
         except BaseException:
@@ -153,7 +153,7 @@ class Home:
         db = base.connect(self.uri)
         try:
             base.version(db)
-            base.touch(db)
+            base.check(db)
         except base.NewerError as error:
             db.close()
             raise SurroundingsError(

@@ -29,14 +29,25 @@ class Sendable(NamedTuple):
 
 
 class Batch:
-    """One request's worth of events; ``used`` are the executions they are of."""
+    """One request's worth of events; ``used`` are the executions they are of.
+
+    Never the running and the final event of one thing: nobody promises that an intake takes the
+    elements of one request in order, and running after final would undo it. The final one comes
+    with the next request.
+    """
 
     def __init__(self, events: int, size: int) -> None:
         self.found: list[Pending] = []
         self.damaged: list[int] = []
         self.used: set[str] = set()
         self._events = events
+        self._running: set[str] = set()
         self._room = size - 1  # "[", and a "," or "]" after each element
+
+    @property
+    def seqs(self) -> list[int]:
+        """Of all that was looked at."""
+        return [event.seq for event in self.found] + self.damaged
 
     def fill(self, db: sqlite3.Connection, execution: Sendable) -> bool:
         """Add what ``execution`` has to send; False: nothing more may go into it."""
@@ -50,6 +61,8 @@ class Batch:
         for seq, level, part, final, at, crc, body in rows:
             if not base.sound(at, crc, body):
                 self.damaged.append(seq)
+                continue
+            if final and part in self._running:
                 continue
             joined = join(envelope, git, body)
             if not self._take(len(joined)):
@@ -67,6 +80,8 @@ class Batch:
                 )
             )
             self.used.add(id_)
+            if not final:
+                self._running.add(part)
         return True
 
     def _take(self, size: int) -> bool:
@@ -168,7 +183,8 @@ def forget(db: sqlite3.Connection, execution: str) -> bool:
         f"SELECT number, binding != '' AND EXISTS (SELECT 1 FROM outbox WHERE {_SPAN})"  # noqa: S608
         " FROM execution WHERE id = ?"
     )
-    number, waits = db.execute(query, (execution,)).fetchone()
-    if not waits:
+    for number, waits in db.execute(query, (execution,)).fetchall():
+        if waits:
+            return False
         base.remove(db, number)
-    return not waits
+    return True

@@ -51,6 +51,7 @@ class Journal:
         self._generation = home.generation
         self._first = first
         self._leases: set[str] = set()
+        self._settled: frozenset[int] = frozenset()
 
     # ── open, close ──────────────────────────────────────────────────────────────────────────────
 
@@ -110,16 +111,15 @@ class Journal:
         """
         execution, home = header.execution.unique_id, self._home
         with home.lock:
-            if home.moved():
-                self._replace(home.rebuild(self._db))
+            self._stay()
             self._lock(execution)
-            home.own[execution] = header
             try:
-                self._write(lambda db: self._insert(db, header, change, claim))
+                self._attempt(lambda db: self._insert(db, header, change, claim))
             except BaseException:
-                home.own.pop(execution)
                 home.place.release(execution)
                 raise
+            home.own[execution] = header
+            self._stay()
 
     def append(self, execution: str, change: Change) -> None:
         """One commit; on disk when this returns (unless ``degraded``)."""
@@ -150,6 +150,7 @@ class Journal:
         back is sent again, byte for byte the same.
         """
         self._write(lambda db: outbox.settle(db, seqs, state, note), sync="NORMAL")
+        self._settled = frozenset(seqs)
 
     def prune(self, *, before: int, keep: int) -> list[str]:
         """Remove executions that started before ``before`` (epoch ns) or are beyond the last
@@ -248,8 +249,9 @@ class Journal:
         """
         if not binding:
             return []
-        batch = self._read(
-            lambda db: outbox.batch(
+
+        def work(db: sqlite3.Connection) -> outbox.Batch:
+            batch = outbox.batch(
                 db,
                 lambda execution: bool(run) or self._lease(execution.id),
                 binding=binding,
@@ -257,7 +259,11 @@ class Journal:
                 events=events,
                 size=size,
             )
-        )
+            if not self._settled.isdisjoint(batch.seqs):  # or it would be sent for ever
+                raise sqlite3.DatabaseError("events that were settled still wait")
+            return batch
+
+        batch = self._read(work)
         if not run:
             self._give_back(batch.used)
         if batch.damaged:
@@ -288,11 +294,15 @@ class Journal:
         """One commit, wherever it can be made."""
         with self._home.lock:
             result = self._attempt(work, sync)
-            if self._home.moved():
-                self._replace(self._home.rebuild(self._db))
+            self._stay()
             return result
 
-    def _attempt(self, work: Callable[[sqlite3.Connection], T], sync: str) -> T:
+    def _stay(self) -> None:
+        """In the file that the path names."""
+        if self._home.moved():
+            self._replace(self._home.rebuild(self._db))
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], T], sync: str = "FULL") -> T:
         while True:  # a journal mends three times at most, and memory does not fail
             self._follow()
             try:
