@@ -129,7 +129,7 @@ def workspace(tmp_path: Path) -> Workspace:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """An intake that takes everything; what it took is judged when the test is over."""
-    with intake() as running:
+    with intake(key=KEY) as running:
         yield running
         running.check(secrets=[KEY, "hunter2hunter2"])
 

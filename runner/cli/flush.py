@@ -47,5 +47,5 @@ def command(run: str | None, state: str | None) -> int:
         )
     finally:
         journal.close()
-    click.echo(done.message, err=True)
+    _say("\n".join(filter(None, (f"{done.sent} events sent to {to.place}", done.message))))
     return FAILED if done.waiting or done.refused else 0

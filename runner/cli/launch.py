@@ -158,11 +158,12 @@ class _Launch:
     """One execution: set up, carried out, brought to its end."""
 
     def __init__(self, request: Request, environ: Mapping[str, str]) -> None:
-        self._request, self._environ = request, environ
-        self._settings = environment.read(environ)
+        self._request, self._environ = request, dict(environ)
+        environment.forget(os.environ)
+        self._settings = environment.read(self._environ)
         self._clock = executions.clock()
-        self._host = providers.detect(environ, providers.read_file)
-        self._voice = Voice(environ)
+        self._host = providers.detect(self._environ, providers.read_file)
+        self._voice = Voice(self._environ)
         self._masker = self._mask()
 
     def carry_out(self) -> int:

@@ -5,7 +5,7 @@ The one reader of environment variables (interface, section 5; which of them ste
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Final
 
 import msgspec
@@ -57,6 +57,14 @@ def read(environ: Mapping[str, str]) -> Settings:
         flush_timeout=_seconds(environ.get("SIGNALBOX_FLUSH_TIMEOUT", "")),
         nested=environ.get("SIGNALBOX") == "true" and bool(environ.get("SIGNALBOX_STEP_ID")),
     )
+
+
+def forget(environ: MutableMapping[str, str]) -> None:
+    """Take our own keys out of the process's environment: libraries start programs with it
+    (``import git`` runs ``git version``), and a step may read a neighbour's.
+    """
+    for name in [n for n in environ if n in _OURS or n.startswith("INPUT_API")]:
+        del environ[name]
 
 
 def inherited(environ: Mapping[str, str], allowed: tuple[str, ...]) -> dict[str, str]:
