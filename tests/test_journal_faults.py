@@ -191,7 +191,8 @@ def test_a_step_that_cleans_the_workspace_loses_nothing(
     assert [event.id for event in twin.pending(binding=BINDING, run=run)] == ["two"]
     twin.close()
     other = Journal.open(state, warn=warnings)
-    assert other.dead(OWNER) == []  # its lock is held again
+    assert other.dead(OWNER) == []
+    assert not other._home.place.seize(run)  # its lock is there and held again
     other.close()
     journal.close()
     after = reopened(state)
