@@ -280,7 +280,7 @@ def _cut(line: str, width: int) -> str:
 
 def _fitted(lines: Iterable[str], limit: int = MESSAGE_LIMIT) -> str:
     """The first line and as many of the last as fit; a line that is too long by itself is cut."""
-    first, *rest = (_cut(line, limit // 2) for line in lines)
+    first, *rest = (_cut(line, limit // 2 - 1) for line in lines)
     room = limit - len(first)
     kept = len(rest)
     while kept and len(rest[kept - 1]) < room:

@@ -150,7 +150,7 @@ class Stream:
         text, at, self._out = self._text, self._out, upto
         parts: list[bytes] = []
         for start, end in spans:
-            if end <= at or max(start, at) >= upto:
+            if end <= at or start >= upto:
                 continue
             if start > at or not self._open:
                 parts += (text[at:start], MASK)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runner import entries, scope
@@ -87,9 +87,9 @@ def test_a_measure_is_read_as_it_was_written(level: Level, key: str, value: floa
     ],
 )
 def test_T21_a_bad_tag_is_a_warning_that_names_it(entry: str, why: str) -> None:
-    said = read(tags=f"good:1\n{entry}\nalso:2\n")
+    said = read(tags=f"good:1\n{entry}\nalso:2\njob 1:x")
     assert said.tags == {Level.STEP: {"good": "1", "also": "2"}}
-    assert len(said.warnings) == 1
+    assert len(said.warnings) == 2
     assert said.warnings[0].startswith("SIGNALBOX_TAGS, line 2: ")
     assert why in said.warnings[0]
     named = entry.strip() if len(entry) < 80 and entry.isprintable() else f"({len(entry)} char"
@@ -144,7 +144,7 @@ def test_T21_ten_thousand_tags_become_a_hundred_and_few_warnings() -> None:
 
 
 def test_an_output_is_a_line_or_lines_up_to_a_word() -> None:
-    said = read(output="A=1\nB<<EOF\none\n\n  two=2\nEOF\nC= x=y<<z \nD=\nA=last\n")
+    said = read(output="A=1\nB<< EOF\none\n\n  two=2\nEOF\nC= x=y<<z \nD=\nA=last\n")
     assert said.outputs == {"A": "last", "B": "one\n\n  two=2", "C": " x=y<<z ", "D": ""}
     assert said.warnings == ()
 
@@ -164,6 +164,8 @@ def test_lines_may_end_as_on_windows() -> None:
         max_size=4,
     )
 )
+@example({"A": "x\r"})
+@example({"A": "\r\n\r"})
 def test_T13_any_output_is_read_as_it_was_written(outputs: dict[str, str]) -> None:
     said = read(output="".join(entries.output_entry(*output) for output in outputs.items()))
     assert said == Said(outputs=outputs)

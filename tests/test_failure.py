@@ -65,11 +65,11 @@ def test_P20_a_limit_is_told_as_it_was_written(limit: float | None, said: str) -
 
 
 def test_a_canceled_step_is_not_explained_by_what_it_had_printed() -> None:
-    explained = explain(
-        Exit(code=143, signal=15, reason=Reason.CANCELED), b"fatal: x\nTraceback (most recent call"
-    )
+    printed = b'Traceback (most recent call last):\n  File "a.py", line 1\nKeyboardInterrupt\n'
+    explained = explain(Exit(code=143, signal=15, reason=Reason.CANCELED), printed)
     assert explained.failure.message == "canceled"
-    assert explained.lines.startswith("fatal: x")
+    assert explained.failure.stack is None
+    assert explained.lines.endswith("KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -214,9 +214,16 @@ def test_a_full_disk_is_the_providers_whoever_it_hits(tmp_path: Path) -> None:
     assert explained.failure.stack is not None
 
 
+def test_a_full_disk_that_was_survived_is_not_the_reason() -> None:
+    survived = b"cache: No space left on device, going on without\na.c:1: error\n" + b"line\n" * 60
+    explained = explain(Exit(code=1), survived)
+    assert explained.failure.type == "ExitCode"
+    assert not explained.place
+
+
 def test_output_never_takes_back_what_is_known_of_the_end() -> None:
     output = b"script: line 1: x: command not found\n"
-    for reason in (Reason.OUT_OF_MEMORY, Reason.IMAGE_PULL, Reason.TIMEOUT):
+    for reason in (Reason.OUT_OF_MEMORY, Reason.IMAGE_PULL, Reason.TIMEOUT, Reason.SIGNAL):
         assert explain(Exit(code=127, reason=reason), output).failure.type == reason.value
 
 
@@ -244,6 +251,12 @@ def test_a_long_message_loses_whole_lines_from_its_middle() -> None:
     first, *rest = message.split("\n")
     assert first == "error: first"
     assert [line[:2] for line in rest] == [f"{number:02}" for number in range(13, 19)]
+
+
+def test_a_line_that_is_too_long_by_itself_is_cut() -> None:
+    message = explain(Exit(code=1), b"error " + b"a" * 9000 + b"\n" + b"b" * 9000).failure.message
+    assert [line[-2:] for line in message.split("\n")] == ["a…", "b…"]
+    assert len(message) <= MESSAGE_LIMIT
 
 
 @settings(max_examples=100)
