@@ -134,7 +134,7 @@ class Recorder:
         self._planned = {job.key: job for job in plan.jobs}
         self._jobs: dict[str, _Job] = {}
         self._stages = {stage: self._stage(stage) for stage in plan.stages}
-        self._pipeline = _Labeled(labels.tags, plan.pipeline.tags, labels.pipeline_tags)
+        self._pipeline = _Labeled(labels.tags, plan.pipeline.tags)
         self._pipeline.measures = {**labels.measures, **plan.pipeline.measures}
         self._not_started = 0
         self._updated = self._execution.start
@@ -361,7 +361,9 @@ class Recorder:
         self, status: Status, end: int | None, failure: Failure | None = None
     ) -> PipelineEvent:
         execution = self._execution
-        more = {"jobs.not_started": str(self._not_started)} if self._not_started else {}
+        more = dict(self._labels.pipeline_tags)  # ours: no step may say otherwise
+        if self._not_started:
+            more["jobs.not_started"] = str(self._not_started)
         return PipelineEvent(
             unique_id=execution.unique_id,
             pipeline_id=execution.pipeline_id,
@@ -439,17 +441,28 @@ def close_dead(journal: Journal, owner: Owner) -> list[str]:
     for stored in journal.dead(owner):
         unique_id = stored.header.execution.unique_id
         at = journal.last_at(unique_id)
-        rows = tuple(_close(part, at) for part in journal.opens(unique_id))
+        rows = _close(journal.opens(unique_id), at)
         journal.append(unique_id, Change(rows=rows, ended=Ended(at=at, status=Status.ERROR)))
         closed.append(unique_id)
     return closed
 
 
-def _close(part: Open, at: int) -> Row:
-    event = decode(part.body)
-    end = max(rfc3339(at), event.start)  # the form is fixed, so text order is time order
-    body = encode(msgspec.structs.replace(event, end=end))
-    return Row(level=part.level, id=part.id, final=True, body=body, at=at)
+def _close(parts: list[Open], at: int) -> tuple[Row, ...]:
+    """One end for all, so that children lie inside their parents: a step may have started after the
+    last row. The form of times is fixed, so their text's order is theirs.
+    """
+    events = [decode(part.body) for part in parts]
+    end = max([rfc3339(at), *(event.start for event in events)])
+    return tuple(
+        Row(
+            level=part.level,
+            id=part.id,
+            final=True,
+            body=encode(msgspec.structs.replace(event, end=end)),
+            at=at,
+        )
+        for part, event in zip(parts, events, strict=True)
+    )
 
 
 def _place(event: Event) -> tuple[str, str]:

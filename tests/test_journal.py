@@ -9,12 +9,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import RefusedError, UsageError
 from runner.event import Status, join
+from runner.execution import SECOND
 from runner.journal import Change, Claim, Journal, Owner, Pending, State
 from runner.journal.outbox import Batch
 from runner.notice import Outcome, Result
@@ -91,9 +93,25 @@ def test_inv_R5_a_running_event_that_waits_is_not_sent_after_the_final_one(
         running = make.row("p", level="pipeline", final=False, note=note)
         journal.append(run, Change(rows=(running,)))
     assert [b"more tags" in e.body for e in journal.pending(binding=BINDING)] == [True]
-    journal.append(run, Change(rows=(make.row("p", level="pipeline"),)))
+    final = make.row("p", level="pipeline")
+    late = msgspec.structs.replace(final, at=final.at + 6 * SECOND)
+    journal.append(run, Change(rows=(late,)))
     assert [e.final for e in journal.pending(binding=BINDING)] == [True]
     assert journal.tally(binding=BINDING).superseded == 2
+
+
+def test_inv_R5_running_and_final_are_never_in_one_request(journal: Journal) -> None:
+    run = begun(journal)
+    rows = (
+        make.row("p", level="pipeline", final=False),
+        make.row("s", level="step"),
+        make.row("p", level="pipeline"),
+    )
+    journal.append(run, Change(rows=rows))
+    first = journal.pending(binding=BINDING)
+    assert [(e.id, e.final) for e in first] == [("p", False), ("s", True)]
+    journal.settle([event.seq for event in first], State.DELIVERED)
+    assert [(e.id, e.final) for e in journal.pending(binding=BINDING)] == [("p", True)]
 
 
 def test_a_running_event_that_was_on_the_wire_counts_as_delivered(journal: Journal) -> None:

@@ -234,7 +234,7 @@ class _Launch:
         short = [name for name, value in found.items() if masker.add([value])]
         if short:
             names = ", ".join(short)
-            self._voice.warn(f"not masked, because shorter than 6 characters: {names}")
+            self._voice.warn(f"not masked, because too short or too large: {names}")
         for name, value in self._request.plan.parameters.items():
             if masker.hits(value):
                 raise errors.UsageError(

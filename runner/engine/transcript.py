@@ -37,6 +37,7 @@ class Transcript:
         self._tail = bytearray()
         self._fd = -1
         self._masked = 0
+        self._unmasked = 0
         self.size = 0
         self._open()
 
@@ -49,12 +50,22 @@ class Transcript:
             self.close()
             self._open()
 
-    def end(self) -> bytes:
-        """After an attempt: everything is let out; the tail, masked with all that is known now."""
+    def end(self) -> None:
+        """After an attempt: everything is let out."""
         self._read_masks()
         self._let(self._stream.flush())
         self._show(whole=True)
-        return self._masker.bytes(bytes(self._tail[-TAIL:])) if self._tail else b""
+
+    def tail(self) -> bytes:
+        """The end of what the attempt printed, masked with all that is known by now. Masked before
+        it is cut: half a secret is no needle.
+        """
+        return self._masker.bytes(bytes(self._tail))[-TAIL:]
+
+    def unmasked(self) -> int:
+        """How many values in ``SIGNALBOX_MASK`` could not be masked, being too short."""
+        count, self._unmasked = self._unmasked, 0
+        return count
 
     def said(self) -> Said | None:
         """What the attempt wrote into its files, which are empty again; None: nothing."""
@@ -139,7 +150,7 @@ class Transcript:
             return
         whole = text[: text.rfind(b"\n") + 1] or text
         self._masked += len(whole)
-        self._masker.add(entries.masks(whole))
+        self._unmasked += len(self._masker.add(entries.masks(whole)))
 
     def _take(self, name: str) -> bytes:
         path = self.path(name)

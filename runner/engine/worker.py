@@ -15,6 +15,7 @@ from runner.engine.transcript import VARIABLES, Transcript
 from runner.event import Domain, Failure
 from runner.execution import SECOND, Clock, Execution
 from runner.executors import Command, Executor, Session, Stop
+from runner.failure import Explained
 from runner.notice import (
     Exit,
     JobFinished,
@@ -212,11 +213,11 @@ class Worker(threading.Thread):
         exit_ = session.run(command, transcript, self.stop)
         end = self._around.clock()
         self._note_limit(exit_, end)
-        tail = transcript.end()
+        transcript.end()
         said, warnings = self._said(transcript, keep=exit_.ok)
         again = not exit_.ok and attempt <= step.retry and self.stop.reason is None
         again = again and not self._limit_hit
-        why = None if exit_.ok else failure.explain(exit_, tail, limit=command.limit)
+        why = None if exit_.ok else self._why(exit_, transcript, command.limit)
         finished = StepFinished(
             job=self.planned.key,
             index=index,
@@ -236,6 +237,11 @@ class Worker(threading.Thread):
         )
         self._last = [*warnings, finished]
         return finished
+
+    def _why(self, exit_: Exit, transcript: Transcript, limit: float | None) -> Explained:
+        message = self._around.masker.text(exit_.message)
+        said = msgspec.structs.replace(exit_, message=message)
+        return failure.explain(said, transcript.tail(), limit=limit)
 
     def _settle(self, step: Step, finished: StepFinished) -> None:
         if finished.failure and not step.allow_failure and self._failure is None:
@@ -286,15 +292,19 @@ class Worker(threading.Thread):
         )
 
     def _said(self, transcript: Transcript, *, keep: bool) -> tuple[Said, list[Warned]]:
-        said = transcript.said()
-        if said is None:
+        said, short = transcript.said(), transcript.unmasked()
+        if said is None and not short:
             return _NOTHING, []
+        said = said or _NOTHING
         if keep:
             self._outputs |= said.outputs
         mask = self._around.masker.text
         if said.summary:
             self._summaries.append(mask(said.summary))
-        warnings = [Warned(message=mask(text), job=self.planned.key) for text in said.warnings]
+        texts = list(said.warnings)
+        if short:
+            texts.append(f"{short} values in SIGNALBOX_MASK are too short or too many to be masked")
+        warnings = [Warned(message=mask(text), job=self.planned.key) for text in texts]
         return _masked(said, mask), warnings
 
     def _masked(self, text: str) -> str:

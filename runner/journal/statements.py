@@ -11,12 +11,18 @@ import msgspec
 
 from runner.errors import RefusedError
 from runner.event import Status
+from runner.execution import SECOND
 from runner.journal import base
 from runner.journal.base import SHIFT
 from runner.journal.rows import Change, Claim, Ended, GateWaiting, Row, State
 
 gates: Final = msgspec.json.Decoder(tuple[GateWaiting, ...])
 _encode: Final = msgspec.json.Encoder().encode
+
+NEWS: Final = 5 * SECOND
+"""How long a running event may wait and still be news when the final one comes: in that time it was
+on its way (an event leaves within 2 s); after it, nobody was there to take it.
+"""
 
 
 def number(db: sqlite3.Connection, execution: str) -> int:
@@ -50,8 +56,8 @@ def put(db: sqlite3.Connection, execution: int, change: Change) -> None:
 
 
 def _event(db: sqlite3.Connection, execution: int, row: Row) -> None:
-    """An event that waits. A running event of the same thing that still waits is not sent any more:
-    after the final one it would undo it (steps have none).
+    """An event that waits. A running event of the same thing that still waits is not sent any more
+    when another takes its place, or when it is no news (steps have none).
     """
     if row.level != "step":
         _supersede(db, row)
@@ -80,9 +86,10 @@ def _event(db: sqlite3.Connection, execution: int, row: Row) -> None:
 def _supersede(db: sqlite3.Connection, row: Row) -> None:
     running = (
         "SELECT outbox.seq FROM event JOIN outbox ON outbox.seq = event.seq"
-        " WHERE event.id = ? AND event.level = ? AND event.final = 0"
+        " WHERE event.id = ? AND event.level = ? AND event.final = 0 AND event.at <= ?"
     )
-    for (seq,) in db.execute(running, (row.id, row.level)).fetchall():
+    newest = row.at - NEWS if row.final else row.at
+    for (seq,) in db.execute(running, (row.id, row.level, newest)).fetchall():
         db.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
         db.execute("INSERT INTO settled VALUES (?, ?, '')", (seq, State.SUPERSEDED))
 
