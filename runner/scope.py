@@ -15,7 +15,7 @@ _REFERENCE: Final = re.compile(
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """What a variable may be called (POSIX, 8.1)."""
 
-_STEERING: Final = re.compile(
+_STEERING: Final = (
     r"LD_.*|DYLD_.*|BASH_ENV|BASH_FUNC_.*|BASHOPTS|SHELLOPTS|ENV|IFS|PS4|PATH|HOME|SHELL|TMPDIR"
     r"|PROMPT_COMMAND|CDPATH|GLOBIGNORE|PYTHON(PATH|HOME|STARTUP|INSPECT|BREAKPOINT|WARNINGS)"
     r"|NODE_OPTIONS|NODE_PATH|RUBYOPT|RUBYLIB|PERL5(OPT|LIB|DB)|JAVA_TOOL_OPTIONS|_JAVA_OPTIONS"
@@ -59,7 +59,7 @@ def steers(name: str) -> bool:
     """Whether a variable of this name steers a shell, a loader or us, so that no step may set it
     for another (CVE-2020-15228 was ``set-env`` with such names).
     """
-    return _STEERING.fullmatch(name) is not None
+    return re.fullmatch(_STEERING, name) is not None
 
 
 def merge(layers: Iterable[Mapping[str, str]]) -> dict[str, str]:

@@ -74,6 +74,10 @@ def commands() -> None:
 
 def main() -> None:
     """The one exit of the program."""
+    if os.getpid() == 1:  # in a container, with nobody before us: be the init, and fork
+        from runner.cli.pid1 import guard  # noqa: PLC0415
+
+        guard()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -1,26 +1,28 @@
 """What goes on behind a run: the commit is read, events are delivered.
 
-Owns these two threads' beginning and end. They begin once the first step has started, because
-loading GitPython and requests costs 120 ms of CPU, and that belongs beside a step, not before it.
+Owns the beginning and the end of these two threads. They begin once the first step has started,
+because loading GitPython and requests costs 120 ms of CPU: that belongs beside a step, not before.
 """
 
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from runner import __version__
 from runner.cli.settings import Settings
-from runner.delivery import Delivered, Delivery
 from runner.execution import Clock
-from runner.intake import Intake, Target
 from runner.journal import Journal
 from runner.notice import Notice, StepStarted
 
+if TYPE_CHECKING:  # loaded beside the first step
+    from runner.delivery import Delivered, Delivery
+    from runner.intake import Target
+
 GIT_PATIENCE: Final = 2.0
 """Seconds that delivery waits for the commit at the end before it is settled as absent."""
-HEAD_START: Final = 0.004
-"""Seconds the first step has to itself: starting a process takes 1 ms."""
+HEAD_START: Final = 0.01
+"""Seconds the first step has to itself: starting a process takes 1 to 5 ms."""
 
 
 class Backstage:
@@ -32,54 +34,57 @@ class Backstage:
         journal: Journal,
         execution: str,
         read_git: Callable[[], bytes | None],
-        target: Target | None,
+        target: "Target | None",
         environ: Mapping[str, str],
         settings: Settings,
         warn: Callable[[str], None],
         clock: Clock,
     ) -> None:
         self._journal, self._execution, self._read_git = journal, execution, read_git
-        self._settings, self._warn = settings, warn
-        self._git = threading.Thread(target=self._settle_git, name="git", daemon=True)
+        self._target, self._environ, self._settings = target, environ, settings
+        self._warn, self._clock = warn, clock
+        self._thread = threading.Thread(target=self._work, name="backstage", daemon=True)
         self._delivery: Delivery | None = None
-        if target:
-            self._delivery = Delivery(
-                journal.twin,
-                lambda: Intake(target, environ=environ, version=__version__),
-                execution=execution,
-                binding=target.binding,
-                warn=warn,
-                clock=clock,
-                monotonic=time.monotonic,
-                sleep=time.sleep,
-            )
 
     def observe(self, notices: tuple[Notice, ...]) -> None:
         """Begin at the first step; wake delivery."""
-        if not self._git.ident and any(isinstance(notice, StepStarted) for notice in notices):
-            self._begin()
-        if self._delivery and self._git.ident:
+        if self._delivery:
             self._delivery.observe(notices)
+        elif not self._thread.ident and any(isinstance(n, StepStarted) for n in notices):
+            self._thread.start()
 
-    def end(self, *, interrupted: bool) -> Delivered | None:
+    def end(self, *, interrupted: bool) -> "Delivered | None":
         """Wait for the commit, then for delivery, as long as either may take; None: local."""
-        if not self._git.ident:
-            self._begin()
-        self._git.join(GIT_PATIENCE)
-        if self._git.is_alive() and self._journal.freeze_git(self._execution, None):
+        if not self._thread.ident:
+            self._thread.start()
+        self._thread.join(GIT_PATIENCE)
+        if self._thread.is_alive() and self._journal.freeze_git(self._execution, None):
             self._warn("the commit could not be read in time; events carry no git")
         if self._delivery is None:
             return None
         return self._delivery.finish(budget=self._settings.flush_timeout, interrupted=interrupted)
 
-    def _begin(self) -> None:
-        self._git.start()
-        if self._delivery:
-            self._delivery.start()
-
-    def _settle_git(self) -> None:
+    def _work(self) -> None:
         time.sleep(HEAD_START)
+        if self._target:
+            self._delivery = self._deliver(self._target)
+            self._delivery.start()
         git = self._read_git()
         journal = self._journal.twin()
         journal.freeze_git(self._execution, git)
         journal.close()
+
+    def _deliver(self, target: "Target") -> "Delivery":
+        from runner.delivery import Delivery  # noqa: PLC0415
+        from runner.intake import Intake  # noqa: PLC0415
+
+        return Delivery(
+            self._journal.twin,
+            lambda: Intake(target, environ=self._environ, version=__version__),
+            execution=self._execution,
+            binding=target.binding,
+            warn=self._warn,
+            clock=self._clock,
+            monotonic=time.monotonic,
+            sleep=time.sleep,
+        )

@@ -8,22 +8,22 @@ import contextlib
 import hashlib
 import itertools
 import os
-import platform
 import signal
 import sys
 import time
 import uuid
 from collections.abc import Callable, Container, Iterator, Mapping
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from runner import commit, errors, event, intake, plan, providers, recorder
+from runner import commit, errors, event, plan, providers, recorder
 from runner import execution as executions
-from runner.cli import places
+from runner.cli import pid1, places
 from runner.cli import settings as environment
 from runner.cli.backstage import Backstage
+from runner.cli.ownership import give_back
 from runner.cli.places import Place
 from runner.cli.voice import Folding, Voice
 from runner.commit import Pin
@@ -32,13 +32,21 @@ from runner.engine import Engine, Surroundings
 from runner.execution import MILLISECOND, Commit, Execution, Link
 from runner.executors import Command, Sink, Stop
 from runner.executors.process import ProcessExecutor
-from runner.intake import Target
 from runner.journal import Change, Claim, Header, Journal, Owner, Stored
 from runner.notice import ExecutionFinished, Exit, Outcome, Result
 from runner.redact import Masker
 
+if TYPE_CHECKING:  # loaded when there is a key
+    from runner.intake import Target
+
 _NAMESPACE: Final = uuid.UUID("5f0c1f52-6c0b-5d0e-9a4e-2f6d1b7c8a90")
 """Ours alone: ids derived from a CI's variables collide with nobody else's."""
+SHORT: Final = 0.5
+"""Seconds for giving files back when a signal ends the run: a host CI leaves 7.5 s for all."""
+SWITCH: Final = 0.002
+"""Seconds after which a thread gives way to another. The usual 5 ms are what a step would wait for
+each of the imports that go on beside it.
+"""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +102,7 @@ def owner() -> Owner:
     """This process, for whoever finds its executions later."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read().strip()
-    return Owner(host=platform.node(), boot=boot, pid=os.getpid())
+    return Owner(host=os.uname().nodename, boot=boot, pid=os.getpid())
 
 
 def open_journal(state: str, workspace: str, warn: Callable[[str], None]) -> Journal:
@@ -160,10 +168,13 @@ class _Launch:
     def __init__(self, request: Request, environ: Mapping[str, str]) -> None:
         self._request, self._environ = request, dict(environ)
         environment.forget(os.environ)
+        sys.setswitchinterval(SWITCH)
         self._settings = environment.read(self._environ)
         self._clock = executions.clock()
         self._host = providers.detect(self._environ, providers.read_file)
         self._voice = Voice(self._environ)
+        if not pid1.guard():
+            self._voice.warn("this kernel lets steps read what this process was given")
         self._masker = self._mask()
 
     def carry_out(self) -> int:
@@ -201,6 +212,9 @@ class _Launch:
         )
         with _signals(engine.cancel):
             finished = engine.carry_out()
+            patience = SHORT if finished.signal else None
+            if not give_back(request.place.workspace, execution.start, within=patience):
+                self._voice.warn("not every file in the workspace was given to its owner")
             delivered = backstage.end(interrupted=bool(finished.signal))
         code = self._code(finished, journal)
         self._voice.end(journal, execution, target, delivered, engine.observer_errors)
@@ -243,10 +257,12 @@ class _Launch:
                 )
         return masker
 
-    def _target(self) -> Target | None:
+    def _target(self) -> "Target | None":
         settings = self._settings
         if self._request.options.local or not (settings.key or settings.intake_url):
             return None
+        from runner import intake  # noqa: PLC0415
+
         return intake.target(
             site=settings.site,
             key=settings.key,
@@ -281,7 +297,7 @@ class _Launch:
             return self._host.host.manual
         return self._request.blocked is not None or sys.stdin.isatty()
 
-    def _header(self, execution: Execution, pin: Pin | None, target: Target | None) -> Header:
+    def _header(self, execution: Execution, pin: Pin | None, target: "Target | None") -> Header:
         request, settings = self._request, self._settings
         before = request.blocked.header if request.blocked else None
         envelope = event.Envelope(

@@ -60,10 +60,10 @@ def read(environ: Mapping[str, str]) -> Settings:
 
 
 def forget(environ: MutableMapping[str, str]) -> None:
-    """Take our own keys out of the process's environment: libraries start programs with it
+    """Take what no step may see out of the process's environment: libraries start programs with it
     (``import git`` runs ``git version``), and a step may read a neighbour's.
     """
-    for name in [n for n in environ if n in _OURS or n.startswith("INPUT_API")]:
+    for name in [name for name in environ if _KEPT.fullmatch(name)]:
         del environ[name]
 
 

@@ -6,18 +6,19 @@ stays the first line. Standard output is for data alone.
 
 import io
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from runner import intake
 from runner.console import Console, Folds, Scene
-from runner.delivery import Delivered
 from runner.execution import Clock, Execution
-from runner.intake import Target
 from runner.journal import Journal
 from runner.providers import Kind, Provider
 from runner.terminal import Look, look
+
+if TYPE_CHECKING:
+    from runner.delivery import Delivered
+    from runner.intake import Target
 
 _COLUMNS = 100
 """Width where nobody can tell: a CI's log."""
@@ -26,7 +27,7 @@ _COLUMNS = 100
 def look_of(environ: Mapping[str, str], fd: int) -> Look:
     """How things may look on a stream."""
     tty = os.isatty(fd)
-    width = shutil.get_terminal_size((_COLUMNS, 24)).columns if tty else _COLUMNS
+    width = os.get_terminal_size(fd).columns if tty else _COLUMNS
     stream = sys.stderr if fd == sys.stderr.fileno() else sys.stdout
     return look(environ, tty=tty, encoding=stream.encoding or "ascii", width=width)
 
@@ -92,8 +93,8 @@ class Voice:
         self,
         journal: Journal,
         execution: Execution,
-        target: Target | None,
-        delivered: Delivered | None,
+        target: "Target | None",
+        delivered: "Delivered | None",
         errors: Sequence[str],
     ) -> None:
         """The last lines: what is delivered or waiting, where to look."""
@@ -111,6 +112,8 @@ class Voice:
             console.say(f"{delivered.sent} events delivered to {target.place}")
         if delivered.message:
             console.warn(delivered.message)
+        from runner import intake  # noqa: PLC0415
+
         page = intake.link(target, execution.unique_id)
         if page and delivered.sent:
             console.say(page)

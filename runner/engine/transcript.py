@@ -9,7 +9,6 @@ import contextlib
 import os
 from typing import Final
 
-from runner import entries
 from runner.notice import Said, Screen
 from runner.redact import Masker
 
@@ -17,6 +16,8 @@ TAIL: Final = 64 * 1024
 """Bytes of output a failure is read from."""
 LINE: Final = 64 * 1024
 """A longer line is shown in pieces: what never ends must not pile up (fault P5)."""
+FILE_LIMIT: Final = 1024 * 1024
+"""Bytes of one of the step's files that are read; one more, so that ``entries`` sees it is cut."""
 LOG_LIMIT: Final = 256 * 1024 * 1024
 """Bytes a job's log file may have before only its tail is kept."""
 FILES: Final = ("tags", "measures", "output", "mask", "summary")
@@ -70,7 +71,11 @@ class Transcript:
     def said(self) -> Said | None:
         """What the attempt wrote into its files, which are empty again; None: nothing."""
         written = [self._take(name) for name in ("tags", "measures", "output", "summary")]
-        return entries.read(*written) if any(written) else None
+        if not any(written):
+            return None
+        from runner import entries  # noqa: PLC0415 - 2 ms that a silent step does not need
+
+        return entries.read(*written)
 
     def path(self, name: str) -> str:
         """The file behind ``SIGNALBOX_<NAME>``."""
@@ -150,6 +155,8 @@ class Transcript:
             return
         whole = text[: text.rfind(b"\n") + 1] or text
         self._masked += len(whole)
+        from runner import entries  # noqa: PLC0415 - read by who needs it
+
         self._unmasked += len(self._masker.add(entries.masks(whole)))
 
     def _take(self, name: str) -> bytes:
@@ -158,7 +165,7 @@ class Transcript:
             if not os.stat(path).st_size:
                 return b""
             with open(path, "r+b") as file:
-                text = file.read(entries.LIMIT + 1)
+                text = file.read(FILE_LIMIT + 1)
                 file.truncate(0)
         except OSError:
             return b""

@@ -10,12 +10,11 @@ from typing import Final, Protocol
 
 import msgspec
 
-from runner import failure, scope
+from runner import scope
 from runner.engine.transcript import VARIABLES, Transcript
 from runner.event import Domain, Failure
 from runner.execution import SECOND, Clock, Execution
 from runner.executors import Command, Executor, Session, Stop
-from runner.failure import Explained
 from runner.notice import (
     Exit,
     JobFinished,
@@ -217,7 +216,7 @@ class Worker(threading.Thread):
         said, warnings = self._said(transcript, keep=exit_.ok)
         again = not exit_.ok and attempt <= step.retry and self.stop.reason is None
         again = again and not self._limit_hit
-        why = None if exit_.ok else self._why(exit_, transcript, command.limit)
+        why, lines, place = self._why(exit_, transcript, command.limit)
         finished = StepFinished(
             job=self.planned.key,
             index=index,
@@ -226,22 +225,30 @@ class Worker(threading.Thread):
             start=start,
             end=end,
             exit=exit_,
-            failure=why.failure if why else None,
+            failure=why,
             said=said,
             tags={key: self._masked(text) for key, text in step.tags.items()},
             retried=step.retry > 0,
             allowed=step.allow_failure and not exit_.ok,
             again=again,
-            tail=why.lines if why else "",
-            place=why.place if why else "",
+            tail=lines,
+            place=place,
         )
         self._last = [*warnings, finished]
         return finished
 
-    def _why(self, exit_: Exit, transcript: Transcript, limit: float | None) -> Explained:
+    def _why(
+        self, exit_: Exit, transcript: Transcript, limit: float | None
+    ) -> tuple[Failure | None, str, str]:
+        """The failure, lines for people, the place in the code."""
+        if exit_.ok:
+            return None, "", ""
+        from runner import failure  # noqa: PLC0415 - 3 ms that a run without one does not need
+
         message = self._around.masker.text(exit_.message)
         said = msgspec.structs.replace(exit_, message=message)
-        return failure.explain(said, transcript.tail(), limit=limit)
+        found = failure.explain(said, transcript.tail(), limit=limit)
+        return found.failure, found.lines, found.place
 
     def _settle(self, step: Step, finished: StepFinished) -> None:
         if finished.failure and not step.allow_failure and self._failure is None:

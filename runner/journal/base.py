@@ -20,7 +20,6 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -137,7 +136,9 @@ def file_uri(path: str, mode: str = "mode=rw") -> str:
     """The name of a file as SQLite takes it; ``rw`` never creates one. With its VFS, for it is
     attached to databases in memory too, whose own it would inherit.
     """
-    return f"file:{quote(os.fsencode(path))}?{mode}&vfs=unix"
+    # sqlite.org/uri.html: "?", "#" and "%" must be escaped, anything may be. Not urllib: 5 ms.
+    escaped = "".join(f"%{byte:02x}" for byte in os.fsencode(path))
+    return f"file:{escaped}?{mode}&vfs=unix"
 
 
 def memory_uri(name: str) -> str:
