@@ -47,6 +47,20 @@ class Slow(Memory):
         super().write(piece)
 
 
+@pytest.fixture(autouse=True)
+def nobody_elses_children() -> None:
+    """An executor makes this process a subreaper: orphans of other tests are ours to bury."""
+    while _buried():
+        pass
+
+
+def _buried() -> bool:
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] > 0
+    except ChildProcessError:
+        return False
+
+
 @pytest.fixture
 def executor(tmp_path: Path) -> ProcessExecutor:
     return ProcessExecutor(str(tmp_path / "scratch"))

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
+from typing import Final
 
 import msgspec
 
@@ -31,6 +32,9 @@ from runner.notice import (
 from runner.plan import Plan, PlannedJob
 
 __all__ = ["Engine", "Surroundings"]
+
+AWAKE: Final = 0.5
+"""Seconds that a signal may wait for its handler."""
 
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +115,7 @@ class Engine:
         self._move(self._graph.begin(), start)
         self._go_on()
         while self._lines:
-            self._take(self._queue.get())
+            self._take(self._wait())
         return self._finish()
 
     # ── what workers and signals say ─────────────────────────────────────────────────────────────
@@ -130,6 +134,16 @@ class Engine:
                     self._abandon(defect)
             message = self._next()
         self._go_on(waiting)
+
+    def _wait(self) -> _Message:
+        """The next message. Looked for twice a second, because the kernel may hand a signal to any
+        thread, and only this one, awake, runs its handler.
+        """
+        while True:
+            try:
+                return self._queue.get(timeout=AWAKE)
+            except Empty:
+                continue
 
     def _next(self) -> _Message | None:
         try:
