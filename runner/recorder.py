@@ -315,7 +315,8 @@ class Recorder:
             above = self._planned[need].job.stage
             if above and above != name:
                 stage.needs[above] = None
-        if not stage.start:
+        if not stage.start or started.at < stage.start:
+            # Jobs that start together tell it in any order; the stage begins with the first.
             stage.start, stage.ready = started.at, started.ready
             self._open(self._stage_event(name, stage, Status.ERROR, started.at, LOST))
 
