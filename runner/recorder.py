@@ -68,6 +68,8 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     """What events carry beside what happened."""
 
     node: Node | None = None
+    job_url: str = ""
+    """The host CI's page of the job that we run in: the page of each of our jobs, and steps."""
     tags: Mapping[str, str] = {}
     """On every level, below the file's own (``--tag``, DD_TAGS)."""
     pipeline_tags: Mapping[str, str] = {}
@@ -208,7 +210,7 @@ class Recorder:
             job_name=job.started.name,
             stage_id=execution.stage_id(stage) if stage else None,
             stage_name=stage or None,
-            url=execution.url or None,
+            url=self._labels.job_url or None,
             node=self._labels.node,
             tags=labels.written(),
             metrics=labels.measured(),
@@ -250,7 +252,7 @@ class Recorder:
             name=started.name,
             pipeline_unique_id=execution.unique_id,
             pipeline_name=execution.pipeline,
-            url=execution.url,
+            url=self._labels.job_url,
             start=rfc3339(started.at),
             end=rfc3339(end) if end is not None else None,
             status=status,

@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # loaded when there is a key
 
 _NAMESPACE: Final = uuid.UUID("5f0c1f52-6c0b-5d0e-9a4e-2f6d1b7c8a90")
 """Ours alone: ids derived from a CI's variables collide with nobody else's."""
+_CONTAINER_ID: Final = 12
+_HEX: Final = frozenset("0123456789abcdef")
 SHORT: Final = 0.5
 """Seconds for giving files back when a signal ends the run: a host CI leaves 7.5 s for all."""
 SWITCH: Final = 0.002
@@ -206,7 +208,7 @@ class _Launch:
         engine = Engine(
             request.plan,
             self._surroundings(execution, journal.directory(execution.unique_id), console),
-            (record, console, backstage),
+            (record, console, self._voice, backstage),
             parallel=self._parallel(),
             fail_fast=request.options.fail_fast,
         )
@@ -337,7 +339,12 @@ class _Launch:
             if answer.reason:
                 tags[f"gate.{answer.gate}.reason"] = self._masker.text(answer.reason)
         return recorder.Labels(
-            node=msgspec.structs.replace(host.node, workspace=request.place.workspace),
+            node=msgspec.structs.replace(
+                host.node,
+                hostname=host.node.hostname or _hostname(),
+                workspace=request.place.workspace,
+            ),
+            job_url=host.job_url,
             tags={**self._settings.tags, **request.options.tags},
             pipeline_tags=tags,
             measures=request.options.measures,
@@ -432,6 +439,12 @@ def _refuse_images(chosen: plan.Plan) -> None:
             f"jobs with an image cannot run yet: {', '.join(named)}",
             "select others with --job, or remove image: to run them here",
         )
+
+
+def _hostname() -> str | None:
+    """The machine's name; a container's id is none (Docker gives its first 12 digits)."""
+    name = os.uname().nodename
+    return None if len(name) == _CONTAINER_ID and set(name) <= _HEX else name
 
 
 def _waited(asked: int | None, start: int) -> int | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from runner.console import Console, Folds, Scene
 from runner.execution import Clock, Execution
 from runner.journal import Journal
+from runner.notice import Notice
 from runner.providers import Kind, Provider
 from runner.terminal import Look, look
 
@@ -69,10 +70,11 @@ class Voice:
         self._look = look_of(environ, 2)
         self._console: Console | None = None
         self._early: list[str] = []
+        self._begun = False
 
     def warn(self, text: str) -> None:
         """Something a person should know that changes no result."""
-        if self._console:
+        if self._console and self._begun:
             self._console.warn(text)
         else:
             self._early.append(text)
@@ -83,8 +85,13 @@ class Voice:
         self._console = Console(stream, self._look, scene, folds)
         return self._console
 
+    def observe(self, notices: tuple[Notice, ...]) -> None:  # noqa: ARG002 - an observer
+        """The console has shown what happened, the header at least: say what waited."""
+        self.release()
+
     def release(self) -> None:
         """Say what waited, once the header stands."""
+        self._begun = True
         early, self._early = self._early, []
         for text in early:
             self.warn(text)
