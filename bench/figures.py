@@ -185,6 +185,7 @@ def sink() -> Iterator[str]:
             yield process.stdout.readline().strip()
         finally:
             process.terminate()
+            process.stdout.read()
 
 
 def main() -> None:
