@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from runner.event import Failure
+from runner.pipeline import Parameter
 
 
 class Reason(Enum):
@@ -98,6 +99,18 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Markdown that its steps gave, masked."""
     why: str = ""
     """Why it was left out, when it was."""
+
+
+class GateWaiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A gate that was reached and waits for a person. Times are epoch nanoseconds."""
+
+    gate: str
+    question: str
+    asked: int
+    expires: int | None = None
+    approvers: tuple[str, ...] = ()
+    not_initiator: bool = False
+    fields: Mapping[str, Parameter] = {}
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,6 @@ from runner.journal.rows import (
     Change,
     Claim,
     Ended,
-    GateWaiting,
     Header,
     Open,
     Owner,
@@ -31,6 +30,7 @@ from runner.journal.rows import (
     Tally,
 )
 from runner.journal.store import Journal
+from runner.notice import GateWaiting
 
 __all__ = [
     "Change",

@@ -13,7 +13,8 @@ import msgspec
 
 from runner.event import Status
 from runner.journal.place import plain
-from runner.journal.rows import GateWaiting, Header, Stored
+from runner.journal.rows import Header, Stored
+from runner.notice import GateWaiting
 
 T = TypeVar("T")
 

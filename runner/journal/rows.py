@@ -10,8 +10,7 @@ import msgspec
 
 from runner.event import Status
 from runner.execution import Execution
-from runner.notice import Answer, Result
-from runner.pipeline import Parameter
+from runner.notice import Answer, GateWaiting, Result
 from runner.plan import Selection
 
 
@@ -64,18 +63,6 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     level: str
     id: str
     body: bytes
-
-
-class GateWaiting(msgspec.Struct, frozen=True, kw_only=True):
-    """A gate that was reached and waits for a person. Times are epoch nanoseconds."""
-
-    gate: str
-    question: str
-    asked: int
-    expires: int | None = None
-    approvers: tuple[str, ...] = ()
-    not_initiator: bool = False
-    fields: Mapping[str, Parameter] = {}
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):

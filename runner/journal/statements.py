@@ -14,7 +14,8 @@ from runner.event import Status
 from runner.execution import SECOND
 from runner.journal import base
 from runner.journal.base import SHIFT
-from runner.journal.rows import Change, Claim, Ended, GateWaiting, Row, State
+from runner.journal.rows import Change, Claim, Ended, Row, State
+from runner.notice import GateWaiting
 
 gates: Final = msgspec.json.Decoder(tuple[GateWaiting, ...])
 _encode: Final = msgspec.json.Encoder().encode
