@@ -4,23 +4,81 @@ Owns ``plan``'s and ``--dry-run``'s words. The dry run is the real engine and th
 an executor that does nothing, so its bytes are those of a run in which every step succeeds at once.
 """
 
+import os
 from collections.abc import Mapping
 
 import click
 import msgspec
 
-from runner.cli import launch
+from runner import commit, event, recorder
+from runner.cli.request import Request
+from runner.cli.setup import Setup
+from runner.engine import Engine
+from runner.executors import Command, Sink, Stop
+from runner.journal import Change
+from runner.notice import Exit
 from runner.plan import Decision, Plan, PlannedGate, PlannedJob
 from runner.timing import spoken
 
 
-def show(request: launch.Request, environ: Mapping[str, str], *, as_json: bool) -> int:
+def show(request: Request, environ: Mapping[str, str], *, as_json: bool) -> int:
     """Print what a run would do, or every byte it would send."""
     if as_json:
-        click.echo(launch.rehearse(request, environ))
+        click.echo(_rehearse(Setup(request, environ)))
     else:
         click.echo(as_text(request.plan))
     return 0
+
+
+# ── the dry run ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _rehearse(setup: Setup) -> bytes:
+    """The request body of a run in which every step succeeds at once; nothing runs."""
+    pin = commit.pin(setup.request.place.directory, setup.environ)
+    execution = setup.identify(())
+    header = setup.header(execution, pin, None)
+    paper = _Paper()
+    record = recorder.Recorder(paper, header, setup.request.plan, setup.labels(pin))
+    paper.append(execution.unique_id, record.first())
+    console = setup.console(execution, pin)
+    around = msgspec.structs.replace(
+        setup.surroundings(execution, os.devnull, console), executor=_Idle()
+    )
+    Engine(setup.request.plan, around, (record,), parallel=1).carry_out()
+    git = setup.git_reader(pin)()
+    setup.voice.release()
+    events = (event.join(header.envelope, git, body) for body in paper.bodies)
+    return b'{"data":[%b]}' % b",".join(events)
+
+
+class _Paper:
+    """What a rehearsal writes on instead of a journal."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def append(self, execution: str, change: Change) -> None:
+        del execution
+        self.bodies += [row.body for row in change.rows]
+
+
+class _Idle:
+    """An executor and a place in which every step is done before it began."""
+
+    def open(self, job_id: str) -> "_Idle":
+        del job_id
+        return self
+
+    def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
+        del command, sink, stop
+        return Exit(code=0)
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+# ── words ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def as_json(plan: Plan) -> bytes:

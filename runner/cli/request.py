@@ -1,0 +1,66 @@
+"""What a command asks to be carried out: a plan, where it lies, what a person said of it.
+
+Owns the shape of a request and the options that several commands read. Carries nothing out
+(``launch``).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from runner import plan
+from runner.cli import settings as environment
+from runner.cli.places import Place
+from runner.execution import Link
+from runner.journal import Claim, Stored
+from runner.notice import Result
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person may say about an execution on the command line."""
+
+    state: str | None = None
+    tags: Mapping[str, str] = {}
+    measures: Mapping[str, float] = {}
+    manual: bool | None = None
+    max_parallel: int | None = None
+    fail_fast: bool = False
+    local: bool = False
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution to be carried out. ``blocked``, ``claim`` and ``results``: of a resume."""
+
+    place: Place
+    text: bytes
+    given: Mapping[str, str]
+    selection: plan.Selection
+    plan: plan.Plan
+    queued_at: int | None = None
+    parent: Link | None = None
+    options: Options
+    blocked: Stored | None = None
+    claim: Claim | None = None
+    results: Mapping[str, Result] = {}
+
+
+def options(given: Mapping[str, Any]) -> Options:
+    """Options as click has read them."""
+    return Options(
+        state=given["state"],
+        tags=environment.pairs(given["tags"], "--tag"),
+        measures=environment.measures(given["measures"], "--measure"),
+        manual=given["manual"],
+        max_parallel=given["max_parallel"],
+        fail_fast=given["fail_fast"],
+        local=given["local"],
+    )
+
+
+def link(text: str | None) -> Link | None:
+    """``ID[=URL]`` as a link."""
+    if not text:
+        return None
+    found, _, url = text.partition("=")
+    return Link(id=found, url=url)

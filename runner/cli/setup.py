@@ -1,0 +1,219 @@
+"""What an execution is made of before its first step: identity, header, labels, surroundings.
+
+Owns turning a request and the environment into these. Carries nothing out (``launch``).
+"""
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Container, Mapping
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from runner import commit, errors, event, providers, recorder
+from runner import execution as executions
+from runner.cli import pid1
+from runner.cli import settings as environment
+from runner.cli.identity import hostname, identity, owner
+from runner.cli.request import Request
+from runner.cli.voice import Folding, Voice
+from runner.commit import Pin
+from runner.console import Console, Scene
+from runner.engine import Surroundings
+from runner.execution import MILLISECOND, Execution
+from runner.executors.process import ProcessExecutor
+from runner.journal import Header
+from runner.redact import Masker
+
+if TYPE_CHECKING:  # loaded when there is a key
+    from runner.intake import Target
+
+SWITCH: Final = 0.002
+"""Seconds after which a thread gives way to another. The usual 5 ms are what a step would wait for
+each of the imports that go on beside it.
+"""
+
+
+class Setup:
+    """One execution that is about to begin."""
+
+    def __init__(self, request: Request, environ: Mapping[str, str]) -> None:
+        self.request, self.environ = request, dict(environ)
+        environment.forget(os.environ)
+        sys.setswitchinterval(SWITCH)
+        self.settings = environment.read(self.environ)
+        self.clock = executions.clock()
+        self._host = providers.detect(self.environ, providers.read_file)
+        self.voice = Voice(self.environ)
+        if not pid1.guard():
+            self.voice.warn("this kernel lets steps read what this process was given")
+        self._masker = self._mask()
+
+    def _mask(self) -> Masker:
+        pipeline = self.request.plan.pipeline
+        found = environment.secrets(self.environ, pipeline.secrets)
+        masker = Masker()
+        short = [name for name, value in found.items() if masker.add([value])]
+        if short:
+            names = ", ".join(short)
+            self.voice.warn(f"not masked, because too short or too large: {names}")
+        for name, value in self.request.plan.parameters.items():
+            if masker.hits(value):
+                raise errors.UsageError(
+                    f"parameter {name} holds a secret; parameters are reported",
+                    "list the variable under secrets: and let the step read it",
+                )
+        return masker
+
+    def target(self) -> "Target | None":
+        """Where events go; None: nowhere, it is local."""
+        settings = self.settings
+        if self.request.options.local or not (settings.key or settings.intake_url):
+            return None
+        from runner import intake  # noqa: PLC0415
+
+        return intake.target(
+            site=settings.site,
+            key=settings.key,
+            intake_url=settings.intake_url,
+            token=settings.token,
+            warn=self.voice.warn,
+        )
+
+    def identify(self, taken: Container[str]) -> Execution:
+        """The identity; ``taken`` are ids that executions of this journal have."""
+        request, host = self.request, self._host.host
+        start = self.clock()
+        unique_id, previous = identity(host, request.plan.pipeline.name, taken)
+        before = request.blocked.header.execution if request.blocked else None
+        return Execution(
+            unique_id=unique_id,
+            pipeline_id=before.pipeline_id if before else unique_id,
+            pipeline=request.plan.pipeline.name,
+            start=start,
+            url=host.url,
+            manual=self._manual(),
+            queue_time=_waited(request.queued_at or host.queued_at, start),
+            previous=None if before else previous,
+            parent=request.parent,
+            resumed_from=before.unique_id if before else "",
+        )
+
+    def _manual(self) -> bool:
+        given = self.request.options.manual
+        if given is not None:
+            return given
+        if self._host.host.name:
+            return self._host.host.manual
+        return self.request.blocked is not None or sys.stdin.isatty()
+
+    def header(self, execution: Execution, pin: Pin | None, target: "Target | None") -> Header:
+        """The execution's row."""
+        request, settings = self.request, self.settings
+        before = request.blocked.header if request.blocked else None
+        envelope = event.Envelope(
+            provider_name=settings.provider,
+            service=settings.service or request.plan.pipeline.service or None,
+            env=settings.env or None,
+        )
+        return Header(
+            execution=execution,
+            envelope=event.encode(envelope),
+            binding=target.binding if target else "",
+            owner=owner(),
+            workspace=request.place.workspace,
+            file=request.place.file,
+            digest=hashlib.sha256(request.text).hexdigest(),
+            source=request.text,
+            parameters=request.plan.parameters,
+            selection=request.selection,
+            pin=msgspec.json.encode(pin),
+            root=(before.root or before.execution.unique_id) if before else "",
+            nested=settings.nested,
+        )
+
+    def labels(self, pin: Pin | None) -> recorder.Labels:
+        """What its events carry beside what happened."""
+        host, request = self._host.host, self.request
+        tags: dict[str, str] = dict(host.tags)
+        if host.name:
+            tags["host_ci"] = host.name
+        if host.git.head_sha and pin and pin.sha != host.git.head_sha:
+            tags["git.head_sha"] = host.git.head_sha
+        if request.blocked:
+            tags["resumed_from"] = request.blocked.id
+        for answer in request.claim.answers if request.claim else ():
+            did = "approved" if answer.approved else "rejected"
+            tags[f"gate.{answer.gate}"] = did
+            tags[f"gate.{answer.gate}.by"] = answer.who
+            if answer.reason:
+                tags[f"gate.{answer.gate}.reason"] = self._masker.text(answer.reason)
+        return recorder.Labels(
+            node=msgspec.structs.replace(
+                host.node,
+                hostname=host.node.hostname or hostname(),
+                workspace=request.place.workspace,
+            ),
+            job_url=host.job_url,
+            tags={**self.settings.tags, **request.options.tags},
+            pipeline_tags=tags,
+            measures=request.options.measures,
+        )
+
+    def console(self, execution: Execution, pin: Pin | None) -> Console:
+        """What a person sees of it."""
+        plan = self.request.plan
+        scene = Scene(
+            plan=plan,
+            execution=execution,
+            parallel=self.parallel(),
+            commit=f"{pin.branch or 'detached'}@{pin.sha[:7]}" if pin and pin.sha else "",
+            mask=self._masker.text,
+        )
+        folds = Folding(self._host, self.clock) if self._host.host.name else None
+        return self.voice.console(scene, folds)
+
+    def surroundings(self, execution: Execution, runs: str, console: Console) -> Surroundings:
+        """What its jobs find around them; ``runs`` is where their logs lie."""
+        request = self.request
+        base = environment.inherited(self.environ, request.plan.pipeline.secrets)
+        own = {
+            "CI": "true",
+            "SIGNALBOX": "true",
+            "SIGNALBOX_PIPELINE_ID": execution.unique_id,
+            "SIGNALBOX_PIPELINE_URL": execution.url,
+            **commit.safe_directory(request.place.workspace, self.environ),
+        }
+        return Surroundings(
+            execution=execution,
+            executor=ProcessExecutor(runs, time.monotonic),
+            masker=self._masker,
+            screen=console,
+            clock=self.clock,
+            directory=request.place.directory,
+            runs=runs,
+            base=base,
+            own=own,
+        )
+
+    def git_reader(self, pin: Pin | None) -> Callable[[], bytes | None]:
+        """Reads the commit, in a thread of its own: None when there is none to be had."""
+
+        def read() -> bytes | None:
+            overrides = providers.overrides(self.environ)
+            git, warnings = commit.read(pin, self._host.host.git, overrides, self.environ)
+            for warning in warnings:
+                self.voice.warn(warning)
+            return event.encode(git) if git else None
+
+        return read
+
+    def parallel(self) -> int:
+        """Jobs at once."""
+        return self.request.options.max_parallel or len(os.sched_getaffinity(0))
+
+
+def _waited(asked: int | None, start: int) -> int | None:
+    return max(start - asked, 0) // MILLISECOND if asked else None
