@@ -27,10 +27,8 @@ test: $(VENV)/test-installed  ## lint, types and all tests; CI=true starts a Doc
 	wait $$engine && test $$linted -eq 0
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/test-installed  ## formatting, lint and types
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+lint: $(VENV)/test-installed  ## formatting, lint and types: our own pipeline, through Signalbox
+	$(BIN)/signalbox run --local --job lint --job types pipeline.yml
 
 bench: $(VENV)/test-installed  ## the figures, against their limits
 	$(BIN)/python -m bench
