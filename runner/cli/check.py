@@ -19,7 +19,8 @@ def command(file: str | None, ask: bool) -> int:
     _, pipeline = places.read(place)
     gates = sum(isinstance(node, Gate) for node in pipeline.jobs)
     jobs = len(pipeline.jobs) - gates
-    click.echo(f"{place.shown}: {pipeline.name}: {jobs} jobs, {gates} gates, no mistakes")
+    counts = f"{jobs} job{'s' * (jobs != 1)}, {gates} gate{'s' * (gates != 1)}"
+    click.echo(f"{place.shown}: {pipeline.name}: {counts}, no mistakes")
     return _ask() if ask else 0
 
 
