@@ -100,6 +100,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     """Why it was left out, when it was."""
 
+    @property
+    def well(self) -> bool:
+        """Whether what needs it need not mind how it ended."""
+        return self.allowed or self.outcome in {Outcome.SUCCESS, Outcome.SKIPPED}
+
 
 class GateWaiting(msgspec.Struct, frozen=True, kw_only=True):
     """A gate that was reached and waits for a person. Times are epoch nanoseconds."""
@@ -122,6 +127,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     reason: str = ""
     fields: Mapping[str, str] = {}
+    expired: bool = False
+    """Nobody answered in time; it is not approved."""
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +136,10 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     results: Mapping[str, Result] = {}
     answers: Mapping[str, Answer] = {}
+    asked: Mapping[str, int] = {}
+    """When a gate that still waits was reached, in epoch nanoseconds."""
+    left: frozenset[str] = frozenset()
+    """Jobs that are not run again, however they ended: a retry has others to run."""
 
 
 # ── notices ──────────────────────────────────────────────────────────────────────────────────────
