@@ -25,7 +25,7 @@ from runner.event import (
     encode,
 )
 from runner.execution import MILLISECOND, SECOND, rfc3339
-from runner.journal import Change, Ended, GateWaiting, Header, Journal, Open, Owner, Row
+from runner.journal import Change, Ended, GateWaiting, Header, Journal, Open, Owner, Row, Section
 from runner.notice import (
     ExecutionFinished,
     ExecutionStarted,
@@ -106,6 +106,8 @@ class _Job(_Labeled):
     def __init__(self, started: JobStarted, *layers: Mapping[str, str]) -> None:
         super().__init__(*layers, started.tags)
         self.started = started
+        self.sections: dict[str, int] = {}
+        """Names of steps, and which step had each first."""
 
 
 class _Stage(_Labeled):
@@ -128,9 +130,20 @@ class Appends(Protocol):
 
 
 class Recorder:
-    """Appends the events of one execution; every call of ``observe`` is one commit."""
+    """Appends the events of one execution; every call of ``observe`` is one commit. ``logs``: with
+    where each step begins in its job's log, which is to be sent.
+    """
 
-    def __init__(self, journal: Appends, header: Header, plan: Plan, labels: Labels) -> None:
+    def __init__(
+        self,
+        journal: Appends,
+        header: Header,
+        plan: Plan,
+        labels: Labels,
+        *,
+        logs: bool = False,
+    ) -> None:
+        self._logs = logs
         self._journal, self._header, self._plan, self._labels = journal, header, plan, labels
         self._execution = header.execution
         self._planned = {job.key: job for job in plan.jobs}
@@ -143,6 +156,7 @@ class Recorder:
         self._rows: list[Row] = []
         self._opened: list[Open] = []
         self._results: list[Result] = []
+        self._sections: list[Section] = []
         self._ended: Ended | None = None
 
     def observe(self, notices: tuple[Notice, ...]) -> None:
@@ -153,9 +167,10 @@ class Recorder:
             rows=tuple(self._rows),
             opened=tuple(self._opened),
             results=tuple(self._results),
+            sections=tuple(self._sections),
             ended=self._ended,
         )
-        self._rows, self._opened, self._results = [], [], []
+        self._rows, self._opened, self._results, self._sections = [], [], [], []
         if change != _NOTHING:
             self._journal.append(self._execution.unique_id, change)
 
@@ -174,6 +189,7 @@ class Recorder:
         match notice:
             case StepStarted():
                 self._open(self._step(notice, notice.at, LOST))
+                self._section(notice)
             case StepFinished():
                 self._step_finished(notice)
             case JobStarted():
@@ -216,6 +232,17 @@ class Recorder:
             metrics=labels.measured(),
             error=failure,
         )
+
+    def _section(self, step: StepStarted) -> None:
+        """Lines of one name fold together, so every attempt has its own."""
+        if not self._logs:
+            return
+        first = self._jobs[step.job].sections.setdefault(step.name, step.index)
+        name = step.name if first == step.index else f"{step.name} (step {step.index + 1})"
+        if step.attempt > 1:
+            name = f"{name} (attempt {step.attempt})"
+        job = self._execution.job_id(step.job)
+        self._sections.append(Section(job=job, offset=step.log, name=name))
 
     def _step_labels(self, step: StepStarted | StepFinished, job: _Job) -> _Labeled:
         pipeline = self._plan.pipeline

@@ -330,6 +330,84 @@ class Model:
                 yield f"{event.label}: depends on {other}, which was never sent"
 
 
+# ── job logs ─────────────────────────────────────────────────────────────────────────────────────
+
+LOG_LINES: Final = 1000
+LOG_BYTES: Final = 5_347_737
+"""Per request, before compression: 5.1 MiB."""
+_LINE: Final = {
+    "message": str,
+    "pipeline_unique_id": str,
+    "job_id": str,
+    "provider_name": str,
+    "line_number": int,
+    "section_name": str,
+    "status": str,
+    "timestamp": str,
+    "ddtags": str,
+}
+_UNTOLD: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class LogModel:
+    """What the endpoint of job logs would make of what it was sent (reference, section 7)."""
+
+    def __init__(self) -> None:
+        self.findings: list[str] = []
+        self.lines: dict[tuple[str, str], dict[int, Resource]] = {}
+        """By pipeline and job, then by number."""
+
+    def take(self, body: bytes) -> None:
+        """One request's body, decompressed."""
+        records = json.loads(body)
+        if len(body) > LOG_BYTES:
+            self._find(f"a request of {len(body)} bytes of log lines")
+        if not 1 <= len(records) <= LOG_LINES:
+            self._find(f"a request of {len(records)} log lines")
+        last: dict[object, int] = {}
+        for record in records:
+            self._record(record)
+            number = record.get("line_number", -1)
+            if number <= last.get(record.get("job_id"), -1):
+                self._find(f"line {number} does not come after the line before it")
+            last[record.get("job_id")] = number
+
+    def _record(self, record: Resource) -> None:
+        for name, value in record.items():
+            if not isinstance(value, _LINE.get(name, type(None))):
+                self._find(f"log member {name!r} is {value!r}")
+        if absent := _LINE.keys() - record.keys() - {"ddtags"}:
+            self._find(f"a log line without {sorted(absent)}")
+            return
+        if not record["message"].strip() or _UNTOLD.search(record["message"]):
+            self._find(f"a message is blank or holds controls: {record['message']!r}")
+        if "," in record["provider_name"] or record["line_number"] < 1:
+            self._find(f"provider {record['provider_name']!r}, line {record['line_number']}")
+        age = datetime.now(UTC) - _time(record["timestamp"])
+        if not _is_instant(record["timestamp"]) or not -12 * 3600 < age.total_seconds() < 18 * 3600:
+            self._find(f"timestamp {record['timestamp']!r}")
+        lines = self.lines.setdefault((record["pipeline_unique_id"], record["job_id"]), {})
+        told = lines.setdefault(record["line_number"], record)
+        if (told["message"], told["section_name"]) != (record["message"], record["section_name"]):
+            self._find(f"line {record['line_number']} came twice, and not the same")
+
+    def compare(self, events: Iterable[Stored]) -> Iterator[str]:
+        """What does not fit the events."""
+        jobs = {
+            (event.pipeline, event.id): event.envelope["attributes"]["provider_name"]
+            for event in events
+            if event.level == "job"
+        }
+        for key, lines in self.lines.items():
+            if key not in jobs:
+                yield f"log lines of a job {key[1]} that was never sent"
+            elif {line["provider_name"] for line in lines.values()} != {jobs[key]}:
+                yield f"log lines of job {key[1]} name another provider than its event"
+
+    def _find(self, finding: str) -> None:
+        self.findings.append(finding)
+
+
 def _superset(late: Resource, early: Resource) -> bool:
     """Whether ``late`` says everything that ``early`` said (reference, 6.2: add, do not change)."""
     lists = ("tags", "metrics")

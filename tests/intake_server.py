@@ -14,6 +14,7 @@ SIGTERM what it took, as JSON.
 
 import argparse
 import contextlib
+import gzip
 import json
 import signal
 import socket
@@ -21,6 +22,7 @@ import ssl
 import tempfile
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -28,7 +30,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from tests.intake_model import Judge, Model, Resource, Stored, disguises, take_apart
+from tests.intake_model import (
+    Judge,
+    LogModel,
+    Model,
+    Resource,
+    Stored,
+    disguises,
+    take_apart,
+)
 from tests.intake_wire import HTML, Answer, Fault, Request, Talk, head
 
 __all__ = [
@@ -44,6 +54,7 @@ __all__ = [
 ]
 
 EVENTS_PER_REQUEST: Final = 1000
+LOGS: Final = "/api/v2/cilogs"
 BYTES_PER_REQUEST: Final = 4_000_000
 """Reference, section 4: "stay <= 4 MB uncompressed"."""
 
@@ -62,12 +73,14 @@ class Server:
         self.rule: Rule | None = None
         self.requests: list[Request] = []
         self.stored: list[Stored] = []
+        self.logs = LogModel()
         self.unreadable: list[str] = []
         self.connections = 0
         self.answered = 0
         self.swallowed = 0
         """Events that a sink took: it counts and forgets."""
-        self._bodies: list[bytes] = []
+        self.log_requests = 0
+        self._bodies: list[Request] = []
         self._script: deque[Answer] = deque()
         self._tls = tls
         self._key = key
@@ -93,6 +106,14 @@ class Server:
         self._read()
         return [event.resource for event in self.stored]
 
+    def lines(self, job: str = "") -> list[Resource]:
+        """Every line of the job of this name, or of the only one with a log, by number."""
+        self._read()
+        ids = {e.id for e in self.stored if e.level == "job" and e.resource["name"] == job}
+        logs = [lines for (_, id_), lines in self.logs.lines.items() if id_ in ids or not job]
+        assert len(logs) <= 1, f"{len(logs)} logs"
+        return [lines[number] for lines in logs for number in sorted(lines)]
+
     def event(self, level: str, name: str = "", *, running: bool = False) -> Resource:
         """The one resource of this level and name; fails when there is none."""
         self._read()
@@ -116,6 +137,8 @@ class Server:
         found += self.unreadable
         found += model.findings
         found += model.incomplete()
+        found += self.logs.findings
+        found += self.logs.compare(self.stored)
         for request in self.requests:
             found += _wire(request, secrets)
         return found
@@ -215,21 +238,25 @@ class Server:
     def _take(self, request: Request, answer: Answer) -> None:
         with self._lock:
             self.answered += 1
+            self.log_requests += request.path.endswith(LOGS)
             if self._sink:
                 self.swallowed += request.body.count(b'{"type":"cipipeline_resource_request"')
                 return
             self.requests.append(request)
             if answer.keeps and request.method == "POST":
-                self._bodies.append(request.body)
+                self._bodies.append(request)
 
     def _read(self) -> None:
         """Decode what came since the last time: not while a client waits for its answer."""
         with self._lock:
             fresh, self._bodies = self._bodies, []
-        for body in fresh:
+        for request in fresh:
             try:
-                self.stored.extend(take_apart(body))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                if request.path.endswith(LOGS):
+                    self.logs.take(_plain(request))
+                else:
+                    self.stored.extend(take_apart(request.body))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 self.unreadable.append(f"a request that holds no events: {error!r}")
 
     def _answer(self, talk: Talk, answer: Answer) -> bool:
@@ -260,10 +287,16 @@ class Server:
         return answer.fault not in (Fault.CLOSE, Fault.EARLY) and not answer.head
 
 
+def _plain(request: Request) -> bytes:
+    """The body as it was before it was compressed."""
+    packed = request.headers.get("content-encoding") == "gzip"
+    return gzip.decompress(request.body) if packed else request.body
+
+
 def _wire(request: Request, secrets: Iterable[str]) -> Iterator[str]:
     if request.method != "POST":
         return
-    if not request.path.endswith("/api/v2/ci/pipeline"):
+    if not request.path.endswith(("/api/v2/ci/pipeline", LOGS)):
         yield f"POST to {request.path}"
     if not request.headers.get("content-type", "").startswith("application/json"):
         yield f"Content-Type is {request.headers.get('content-type')!r}"
@@ -271,9 +304,12 @@ def _wire(request: Request, secrets: Iterable[str]) -> Iterator[str]:
         yield f"a request of {len(request.body)} bytes"
     if (count := request.body.count(b'"cipipeline_resource_request"')) > EVENTS_PER_REQUEST:
         yield f"a request of {count} events"
+    body = b""
+    with contextlib.suppress(OSError, EOFError, zlib.error):
+        body = _plain(request)
     for secret in secrets:
         for form, needle in disguises(secret).items():
-            if needle in request.body or needle in request.path.encode():
+            if needle in body or needle in request.path.encode():
                 yield f"a secret ({form}) in a request"
 
 
@@ -338,6 +374,7 @@ def main() -> None:
         tally = {
             "requests": server.answered,
             "events": events,
+            "log_requests": server.log_requests,
             "connections": server.connections,
             "findings": [] if options.sink else server.findings(),
         }

@@ -1,6 +1,6 @@
-"""What goes on behind a run: the commit is read, events are delivered.
+"""What goes on behind a run: the commit is read, events and job logs are delivered.
 
-Owns the beginning and the end of these two threads. They begin once the first step has started,
+Owns the beginning and the end of these threads. They begin once the first step has started,
 because loading GitPython and requests costs 120 ms of CPU: that belongs beside a step, not before.
 """
 
@@ -16,7 +16,7 @@ from runner.journal import Journal
 from runner.notice import Notice, StepStarted
 
 if TYPE_CHECKING:  # loaded beside the first step
-    from runner.delivery import Delivered, Delivery
+    from runner.delivery import Delivered, Delivery, LogDelivery
     from runner.intake import Target
 
 GIT_PATIENCE: Final = 2.0
@@ -45,6 +45,7 @@ class Backstage:
         self._warn, self._clock = warn, clock
         self._thread = threading.Thread(target=self._work, name="backstage", daemon=True)
         self._delivery: Delivery | None = None
+        self._logs: LogDelivery | None = None
 
     def observe(self, notices: tuple[Notice, ...]) -> None:
         """Begin at the first step; wake delivery."""
@@ -62,11 +63,16 @@ class Backstage:
             self._warn("the commit could not be read in time; events carry no git")
         if self._delivery is None:
             return None
-        return self._delivery.finish(budget=self._settings.flush_timeout, interrupted=interrupted)
+        budget = self._settings.flush_timeout
+        if self._logs:
+            self._logs.hurry(budget=budget, interrupted=interrupted)
+        told = self._delivery.finish(budget=budget, interrupted=interrupted)
+        return self._logs.finish(told) if self._logs else told
 
     def _work(self) -> None:
         time.sleep(HEAD_START)
         if self._target:
+            self._logs = self._deliver_logs(self._target) if self._settings.logs else None
             self._delivery = self._deliver(self._target)
             self._delivery.start()
         git = self._read_git()
@@ -87,4 +93,26 @@ class Backstage:
             clock=self._clock,
             monotonic=time.monotonic,
             sleep=time.sleep,
+            patience=self._logs.patience if self._logs else lambda: 0.0,
         )
+
+    def _deliver_logs(self, target: "Target") -> "LogDelivery | None":
+        from runner import intake  # noqa: PLC0415
+        from runner.delivery import LogDelivery  # noqa: PLC0415
+
+        to = intake.logs(target)
+        if to is None:
+            self._warn("job logs go to no government site: they stay here")
+            return None
+        logs = LogDelivery(
+            self._journal.twin,
+            lambda: intake.Intake(to, environ=self._environ, version=__version__),
+            execution=self._execution,
+            binding=target.binding,
+            warn=self._warn,
+            clock=self._clock,
+            monotonic=time.monotonic,
+            sleep=time.sleep,
+        )
+        logs.start()
+        return logs

@@ -1,11 +1,15 @@
 """``signalbox flush``: send what is still in the journal."""
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli.options import state_option
 from runner.errors import FAILED, UsageError
+
+if TYPE_CHECKING:
+    from runner import intake
 
 
 def _say(text: str) -> None:
@@ -44,8 +48,17 @@ def command(run: str | None, state: str | None) -> int:
             clock=execution.clock(),
             sleep=time.sleep,
             warn=_say,
+            logs=_logs(to) if found.logs else None,
         )
     finally:
         journal.close()
-    _say("\n".join(filter(None, (f"{done.sent} events sent to {to.place}", done.message))))
-    return FAILED if done.waiting or done.refused else 0
+    lines = f", {done.lines} log lines" if found.logs else ""
+    _say("\n".join(filter(None, (f"{done.sent} events{lines} sent to {to.place}", done.message))))
+    return FAILED if done.waiting or done.refused or done.unsent else 0
+
+
+def _logs(to: "intake.Target") -> "intake.Intake | None":
+    from runner import __version__, intake  # noqa: PLC0415
+
+    there = intake.logs(to)
+    return intake.Intake(there, environ=os.environ, version=__version__) if there else None

@@ -71,7 +71,8 @@ def _carry_out(setup: Setup) -> int:
     target = setup.target()
     execution = setup.identify({stored.id for stored in journal.stored()})
     header = setup.header(execution, pin, target)
-    record = recorder.Recorder(journal, header, request.plan, setup.labels(pin))
+    labels, logs = setup.labels(pin), setup.settings.logs
+    record = recorder.Recorder(journal, header, request.plan, labels, logs=logs)
     change = msgspec.structs.replace(record.first(), results=tuple(request.results.values()))
     journal.begin(header, change, request.claim)
     console = setup.console(execution, pin)

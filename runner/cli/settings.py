@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str]
     provider: str
     flush_timeout: float | None
+    logs: bool
+    """Whether what jobs print is sent, too."""
     nested: bool
     """Whether we run inside a step of another run."""
 
@@ -55,6 +57,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         tags=pairs(environ.get("DD_TAGS", "").replace(" ", ",").split(","), "DD_TAGS"),
         provider=_provider(environ.get("DD_CI_PROVIDER_NAME", "")),
         flush_timeout=_seconds(environ.get("SIGNALBOX_FLUSH_TIMEOUT", "")),
+        logs=_switch(environ.get("SIGNALBOX_LOGS", "")),
         nested=environ.get("SIGNALBOX") == "true" and bool(environ.get("SIGNALBOX_STEP_ID")),
     )
 
@@ -128,6 +131,13 @@ def _provider(name: str) -> str:
             f"DD_CI_PROVIDER_NAME: {name!r} holds a comma", "Datadog's job logs take no comma in it"
         )
     return name or "signalbox"
+
+
+def _switch(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in {"", "on", "off"}:
+        raise UsageError(f"SIGNALBOX_LOGS: {text!r} is neither on nor off", "write on")
+    return word == "on"
 
 
 def _seconds(text: str) -> float | None:

@@ -116,7 +116,8 @@ class Voice:
             console.say(f"local: nothing was sent; signalbox show {execution.unique_id[:8]}")
             return
         if delivered.sent:
-            console.say(f"{delivered.sent} events delivered to {target.place}")
+            lines = f", {delivered.lines} log lines" if delivered.lines else ""
+            console.say(f"{delivered.sent} events{lines} delivered to {target.place}")
         if delivered.message:
             console.warn(delivered.message)
         from runner import intake  # noqa: PLC0415

@@ -9,13 +9,16 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from runner.delivery.logs import LogDelivery, LogSender
+from runner.delivery.logs import flush as flush_logs
+from runner.delivery.logs import left as lines_left
 from runner.delivery.sender import Delivered, Pace, Sender, Turn
 from runner.execution import Clock
 from runner.intake import Intake
 from runner.journal import Journal
 from runner.notice import Notice
 
-__all__ = ["Delivered", "Delivery", "Pace", "flush"]
+__all__ = ["Delivered", "Delivery", "LogDelivery", "Pace", "flush"]
 
 _SLACK: Final = 0.2
 """Seconds for the thread to end after its last attempt was cut."""
@@ -38,6 +41,7 @@ class Delivery:
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
         pace: Pace | None = None,
+        patience: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._journal_twin = journal_twin
         self._connect = connect
@@ -47,6 +51,7 @@ class Delivery:
         self._clock = clock
         self._now = monotonic
         self._sleep = sleep
+        self._patience = patience
         self._pace = pace or Pace()
         self._budget = self._pace.exit
         self._wake = threading.Event()
@@ -82,8 +87,7 @@ class Delivery:
     def finish(self, *, budget: float | None = None, interrupted: bool = False) -> Delivered:
         """Send what is left of this execution within the budget, and say what became of it all."""
         pace = self._pace
-        limit = pace.exit if budget is None else budget
-        self._budget = min(limit, pace.interrupted) if interrupted else limit
+        self._budget = pace.budget(budget, interrupted=interrupted)
         self._finishing = self._now()
         self._ending.set()
         self._wake.set()
@@ -133,7 +137,12 @@ class Delivery:
         self._began = self._now()
         self._intake = self._connect()
         sender = self._sender = Sender(
-            journal, self._intake, binding=self._binding, clock=self._clock, warn=self._warn
+            journal,
+            self._intake,
+            binding=self._binding,
+            clock=self._clock,
+            warn=self._warn,
+            patience=self._patience,
         )
         try:
             while not self._ending.is_set():
@@ -167,7 +176,8 @@ class Delivery:
         if turn is Turn.EMPTY:
             if self._elsewhere is None:
                 self._elsewhere = journal.tally(binding=self._binding).held
-            return None if self._committed else self._pace.poll
+            waits = self._pace.linger if self._patience() else None
+            return waits if self._committed else self._pace.poll
         self._relaxed = False
         self._resume = self._now() + self._interval(turn, sender)
         return 0.0
@@ -217,6 +227,9 @@ class Delivery:
                     moved = self._now()
                 case Turn.EMPTY if self._awaits_commit(journal):
                     self._sleep(min(self._pace.poll / 4, left))
+                case Turn.EMPTY if self._awaits_log(journal):
+                    moved = self._now()
+                    self._sleep(self._pace.poll)
                 case Turn.EMPTY | Turn.HELD:
                     return
                 case Turn.AGAIN:
@@ -227,6 +240,11 @@ class Delivery:
 
     def _awaits_commit(self, journal: Journal) -> bool:
         if self._committed:
+            return False
+        return journal.tally(execution=self._execution, binding=self._binding).waiting > 0
+
+    def _awaits_log(self, journal: Journal) -> bool:
+        if not self._patience():
             return False
         return journal.tally(execution=self._execution, binding=self._binding).waiting > 0
 
@@ -248,12 +266,18 @@ def flush(
     sleep: Callable[[float], None],
     warn: Callable[[str], None],
     pace: Pace | None = None,
+    logs: Intake | None = None,
 ) -> Delivered:
     """Send what waits, in the foreground: of one run, which is adopted if it was local or of
-    another site or key, or of all that are of this one. ``UsageError`` for an unknown run.
+    another site or key, or of all that are of this one. ``UsageError`` for an unknown run. With
+    ``logs`` the logs of jobs first: after its final event a job takes no lines for long.
     """
     pace = pace or Pace()
     execution = _adopted(journal, run, binding) if run else ""
+    lines = None
+    if logs:
+        lines = LogSender(journal, logs, binding=binding, clock=clock, warn=warn)
+        flush_logs(lines, execution, pace, sleep)
     sender = Sender(journal, intake, binding=binding, clock=clock, warn=warn)
     while (turn := sender.turn(execution, pace.attempt)) not in (Turn.EMPTY, Turn.HELD):
         if turn is Turn.AGAIN:
@@ -264,7 +288,8 @@ def flush(
             if pause > pace.linger and sender.last:
                 warn(f"{sender.last.message}: trying again in {pause:.0f} s")
             sleep(pause)
-    return sender.account(execution)
+    told = sender.account(execution)
+    return lines.told(told, lines_left(journal, binding, execution)) if lines else told
 
 
 def _adopted(journal: Journal, run: str, binding: str) -> str:

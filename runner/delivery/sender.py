@@ -53,6 +53,17 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """Failures in a row after which ``flush`` gives up: half a minute."""
     calls: int = 3
     """The same when there is no connection."""
+    logs: float = 1.0
+    """Between two looks at the logs of jobs."""
+    breath: float = 0.05
+    """Between two requests with log lines while steps run."""
+    hold: float = 5.0
+    """The longest time a job's final event waits for the job's log."""
+
+    def budget(self, given: float | None, *, interrupted: bool) -> float:
+        """Seconds for all that is to be sent at exit; ``given``: as a person wants it."""
+        limit = self.exit if given is None else given
+        return min(limit, self.interrupted) if interrupted else limit
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +75,9 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
     expired: int = 0
     held: int = 0
     """Events of another site or key."""
+    lines: int = 0
+    """Lines of job logs that were sent; ``unsent``: that wait."""
+    unsent: int = 0
     message: str = ""
 
 
@@ -87,12 +101,14 @@ class Sender:
         binding: str,
         clock: Clock,
         warn: Callable[[str], None],
+        patience: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._journal = journal
         self._intake = intake
         self._binding = binding
         self._clock = clock
         self._warn = warn
+        self._patience = patience
         self._skewed = False
         self._limit = EVENTS
         self._size = SIZE
@@ -143,12 +159,8 @@ class Sender:
         return (self.last.wait if self.last else None) or 0.0
 
     def backoff(self, pace: Pace) -> float:
-        """Seconds until the next attempt, by the server's figure if that is longer. Jittered, so
-        that a hundred runners do not come back together.
-        """
-        own: float = min(pace.longest, pace.first * 2 ** min(self.failures - 1, 20))
-        half_to_all = 0.5 + os.urandom(1)[0] / 510
-        return max(self.asked, own * half_to_all)
+        """Seconds until the next attempt."""
+        return backoff(pace, self.failures, self.last)
 
     # ── what goes into a batch ───────────────────────────────────────────────────────────────────
 
@@ -170,8 +182,13 @@ class Sender:
     def _fetch(self, run: str) -> list[Pending]:
         if self._pile:
             return self._pile.popleft()
+        patience = self._patience()
         batch = self._journal.pending(
-            binding=self._binding, run=run, events=self._limit, size=self._size
+            binding=self._binding,
+            run=run,
+            events=self._limit,
+            size=self._size,
+            since=self._clock() - int(patience * SECOND) if patience else None,
         )
         self._full = len(batch) == self._limit
         return batch
@@ -253,6 +270,16 @@ class Sender:
             (held, "of another site or key; `signalbox flush RUN` sends them here"),
         )
         return [f"{_events(count)} {what}" for count, what in told if count]
+
+
+def backoff(pace: Pace, failures: int, last: Reply | None) -> float:
+    """Seconds until the next attempt, by the server's figure if that is longer. Jittered, so that a
+    hundred runners do not come back together.
+    """
+    asked = (last.wait if last else None) or 0.0
+    own: float = min(pace.longest, pace.first * 2 ** min(failures - 1, 20))
+    half_to_all = 0.5 + os.urandom(1)[0] / 510
+    return max(asked, own * half_to_all)
 
 
 def _events(count: int) -> str:

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from runner.intake.reply import Reply, Verdict
-from runner.intake.target import SITES, Secret, Target, link, target
+from runner.intake.target import SITES, Secret, Target, link, logs, target
 
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["SITES", "Intake", "Reply", "Secret", "Target", "Verdict", "link", "target"]
+__all__ = ["SITES", "Intake", "Reply", "Secret", "Target", "Verdict", "link", "logs", "target"]
 
 BODY_LIMIT: Final = 65536
 """Bytes of an answer that are read, after decoding: N31, N32."""
@@ -53,6 +53,8 @@ class Intake:
             "Accept-Encoding": "identity",
             "User-Agent": f"signalbox/{version}",
         }
+        if to.encoding:
+            self._headers["Content-Encoding"] = to.encoding
         self._line = self._new_line()
         self._attempt = _Attempt()
 

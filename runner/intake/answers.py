@@ -19,7 +19,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from runner.intake.reply import Reply, Verdict
-from runner.intake.target import PATH, Target
+from runner.intake.target import Target
 
 WAIT_LIMIT: Final = 300.0
 """The longest wait a server can ask for, in seconds: N26."""
@@ -32,7 +32,6 @@ _REASON_LIMIT: Final = 300
 
 
 _VERDICTS: Final = {
-    202: Verdict.DELIVERED,
     400: Verdict.REFUSED,
     407: Verdict.RETRY,
     408: Verdict.RETRY,
@@ -51,14 +50,14 @@ _TOLD: Final = {
     408: "{place} waited too long for the request {code}",
     413: "{place} found the request too large {code}{said}",
     429: "{place} asks to send less often {code}",
-    501: "{place} cannot take events {code}. {address}",
-    505: "{place} cannot take events {code}. {address}",
+    501: "{place} cannot take {carries} {code}. {address}",
+    505: "{place} cannot take {carries} {code}. {address}",
     511: "a network before {place} wants a login {code}",
 }
 _TOLD_BY_CLASS: Final = {
     2: "{place} answered like a proxy or a login page, not an intake {code}. {address}",
     3: "{place} redirects {code}, which is never followed. {address}",
-    4: "{place} refused the events {code}{said}",
+    4: "{place} refused the {carries} {code}{said}",
 }
 
 
@@ -66,6 +65,8 @@ def answered(status: int, headers: Mapping[str, str], body: bytes, to: Target) -
     """The reply that an HTTP answer is."""
     server_error = status >= _SERVER_ERROR
     verdict = _VERDICTS.get(status, Verdict.RETRY if server_error else Verdict.HOLD)
+    if status in to.taken:
+        verdict = Verdict.DELIVERED
     if verdict is Verdict.DELIVERED and is_page(headers, body):
         verdict = Verdict.HOLD
     return Reply(
@@ -81,7 +82,8 @@ def _told(status: int, reason: str, to: Target) -> str:
     template = _TOLD.get(status) or _TOLD_BY_CLASS.get(status // 100, "{place} has trouble {code}")
     return template.format(
         place=to.place,
-        path=PATH,
+        path=urlsplit(to.url).path,
+        carries=to.carries,
         code=f"(HTTP {status})",
         said=f": {reason}" if reason else "",
         key=_key_advice(to),

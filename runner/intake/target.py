@@ -15,6 +15,7 @@ import msgspec
 from runner.errors import UsageError
 
 PATH: Final = "/api/v2/ci/pipeline"
+LOGS: Final = "/api/v2/cilogs"
 HEADER: Final = "DD-API-KEY"
 
 SITES: Final = {
@@ -79,6 +80,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A short hash of URL and key: what an execution remembers of both."""
     withheld: bool = False
     """There is a key, which may not go to this URL."""
+    carries: str = "events"
+    """What is sent there, for messages."""
+    encoding: str = ""
+    """How bodies are compressed; "" is not at all."""
+    taken: frozenset[int] = frozenset({202})
+    """The statuses that say so."""
 
 
 def target(
@@ -118,6 +125,24 @@ def link(to: Target, unique_id: str) -> str:
     # ci_level:pipeline @ci.pipeline.id:"…", quoted; an id has no character that needs it.
     query = f"ci_level%3Apipeline%20%40ci.pipeline.id%3A%22{unique_id}%22"
     return f"{to.app_url}/ci/pipeline-executions?query={query}"
+
+
+def logs(to: Target) -> Target | None:
+    """Where the job logs go that belong to the events of ``to``: Datadog's take them on another
+    host. None for a government site, by whatever name it is reached.
+    """
+    host = to.place.rpartition(":")[0]
+    if any(host == site or host.endswith(f".{site}") for site in GOVERNMENT):
+        return None
+    base = f"https://http-intake.logs.{to.site}" if to.site else to.url.removesuffix(PATH)
+    return msgspec.structs.replace(
+        to,
+        url=base + LOGS,
+        place=f"http-intake.logs.{to.site}:443" if to.site else to.place,
+        carries="log lines",
+        encoding="gzip",
+        taken=frozenset({200, 202}),
+    )
 
 
 def _signature(name: str, value: str) -> str:

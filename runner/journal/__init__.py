@@ -12,18 +12,22 @@ It does not know when an event is made (``recorder``), nor what an intake answer
     home        where the database is right now: file gone, disk full, file damaged
     statements  one change of an execution, as SQL
     outbox      the events that wait, as SQL
+    joblogs     how far each job's log has been sent, as SQL
     store       ``Journal``
 """
 
 from runner.journal.rows import (
     Change,
     Claim,
+    Cursor,
     Ended,
     Header,
+    JobLog,
     Open,
     Owner,
     Pending,
     Row,
+    Section,
     State,
     Stored,
     StoredEvent,
@@ -35,14 +39,17 @@ from runner.notice import GateWaiting
 __all__ = [
     "Change",
     "Claim",
+    "Cursor",
     "Ended",
     "GateWaiting",
     "Header",
+    "JobLog",
     "Journal",
     "Open",
     "Owner",
     "Pending",
     "Row",
+    "Section",
     "State",
     "Stored",
     "StoredEvent",

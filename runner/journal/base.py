@@ -9,6 +9,8 @@ Owns SQL that defines and copies; the SQL that asks and tells is ``store``'s. Th
     open        what has started and not ended
     result      what jobs left
     answer      what people answered to an execution's gates
+    log         how far each job's log has been sent
+    section     where in its job's log each step begins
 
 An event's ``seq`` is its execution's number and a count, in one integer: so all of an execution's
 events are one range of the table, and no index is written when a step ends. ``number`` is the start
@@ -91,6 +93,25 @@ MIGRATIONS: Final = (
         PRIMARY KEY (number, gate)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE log (
+        number INTEGER NOT NULL,
+        job TEXT NOT NULL,
+        offset INTEGER NOT NULL DEFAULT 0,
+        line INTEGER NOT NULL DEFAULT 0,
+        records INTEGER NOT NULL DEFAULT 0,
+        size INTEGER NOT NULL DEFAULT 0,
+        done INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (number, job)
+    ) STRICT;
+    CREATE TABLE section (
+        number INTEGER NOT NULL,
+        job TEXT NOT NULL,
+        offset INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        PRIMARY KEY (number, job, offset)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 """One script for each version of the tables; a released one is never changed."""
 
@@ -100,7 +121,13 @@ _COLUMNS: Final = {
     "settled": "state, note",
 }
 """Keyed by ``seq``."""
-_PARTS: Final = {"open": "level, id, body", "result": "job, body", "answer": "gate, body"}
+_PARTS: Final = {
+    "open": "level, id, body",
+    "result": "job, body",
+    "answer": "gate, body",
+    "log": "job, offset, line, records, size, done",
+    "section": "job, offset, name",
+}
 """Keyed by ``number``."""
 _EXECUTION: Final = (
     "id, binding, nested, header, envelope, source, git, git_settled, status, ended_at, gates,"

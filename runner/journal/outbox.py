@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from runner.event import join
-from runner.journal import base
+from runner.journal import base, joblogs
 from runner.journal.base import SHIFT
 from runner.journal.rows import Pending, State, StoredEvent, Tally
 from runner.journal.statements import span
@@ -36,11 +36,12 @@ class Batch:
     with the next request.
     """
 
-    def __init__(self, events: int, size: int) -> None:
+    def __init__(self, events: int, size: int, since: int | None = None) -> None:
         self.found: list[Pending] = []
         self.damaged: list[int] = []
         self.used: set[str] = set()
         self._events = events
+        self._since = since
         self._running: set[str] = set()
         self._room = size - 1  # "[", and a "," or "]" after each element
 
@@ -52,6 +53,7 @@ class Batch:
     def fill(self, db: sqlite3.Connection, execution: Sendable) -> bool:
         """Add what ``execution`` has to send; False: nothing more may go into it."""
         _, id_, envelope, git = execution
+        held = joblogs.held(db, execution.number) if self._since is not None else set()
         rows = db.execute(
             "SELECT event.seq, level, id, final, at, crc, body FROM outbox JOIN event"
             " ON event.seq = outbox.seq WHERE outbox.seq >= ? AND outbox.seq < ?"
@@ -62,7 +64,7 @@ class Batch:
             if not base.sound(at, crc, body):
                 self.damaged.append(seq)
                 continue
-            if final and part in self._running:
+            if final and (part in self._running or (part in held and at > (self._since or 0))):
                 continue
             joined = join(envelope, git, body)
             if not self._take(len(joined)):
@@ -98,6 +100,7 @@ def batch(
     run: str,
     events: int,
     size: int,
+    since: int | None,
 ) -> Batch:
     """What to send next, the first begun execution first."""
     query = (
@@ -105,7 +108,7 @@ def batch(
         " WHERE binding = ? AND git_settled = 1 AND (? = '' OR id = ?)"
         f" AND EXISTS (SELECT 1 FROM outbox WHERE {_SPAN}) ORDER BY number"
     )
-    found = Batch(events, size)
+    found = Batch(events, size, since)
     for row in db.execute(query, (binding, run, run)).fetchall():
         execution = Sendable(*row)
         if sendable(execution) and not found.fill(db, execution):

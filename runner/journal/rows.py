@@ -65,6 +65,39 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """Where in its job's log an attempt at a step begins to write; ``job`` is the event's id."""
+
+    job: str
+    offset: int
+    name: str
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a job's log has been dealt with: bytes and lines (blank ones too) of the file, and
+    how many records and bytes of text an intake was sent.
+    """
+
+    offset: int = 0
+    line: int = 0
+    records: int = 0
+    size: int = 0
+
+
+class JobLog(msgspec.Struct, frozen=True, kw_only=True):
+    """A job's log that is to be sent. ``ended``: nobody writes it any more."""
+
+    execution: str
+    job: str
+    envelope: bytes
+    cursor: Cursor
+    ended: bool
+    sections: tuple[Section, ...] = ()
+    """By offset, no two at the same. Asked for once the file's length is known (``sections``), so
+    that nothing in it is from a step that is not among them.
+    """
+
+
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """How an execution ended. ``gates``: those that wait, when ``status`` is BLOCKED."""
 
@@ -81,6 +114,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...] = ()
     opened: tuple[Open, ...] = ()
     results: tuple[Result, ...] = ()
+    sections: tuple[Section, ...] = ()
+    """Of logs that are to be sent; none otherwise."""
     ended: Ended | None = None
 
 

@@ -17,6 +17,8 @@ _COPIED: Final = {
     "open": 4,
     "result": 3,
     "answer": 3,
+    "log": 7,
+    "section": 4,
 }
 """Tables copied as they are, with the number of their columns."""
 

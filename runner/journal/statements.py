@@ -12,7 +12,7 @@ import msgspec
 from runner.errors import RefusedError
 from runner.event import Status
 from runner.execution import SECOND
-from runner.journal import base
+from runner.journal import base, joblogs
 from runner.journal.base import SHIFT
 from runner.journal.rows import Change, Claim, Ended, Row, State
 from runner.notice import GateWaiting
@@ -48,6 +48,8 @@ def put(db: sqlite3.Connection, execution: int, change: Change) -> None:
         "INSERT OR REPLACE INTO open VALUES (?, ?, ?, ?)",
         [(execution, part.level, part.id, part.body) for part in change.opened],
     )
+    for section in change.sections:
+        joblogs.put(db, execution, section)
     db.executemany(
         "INSERT OR REPLACE INTO result VALUES (?, ?, ?)",
         [(execution, result.job, _encode(result)) for result in change.results],

@@ -13,16 +13,19 @@ from typing import Final, Self, TypeVar
 import msgspec
 
 from runner.errors import RefusedError, SurroundingsError, UsageError
-from runner.journal import base, executions, outbox
+from runner.journal import base, executions, joblogs, outbox
 from runner.journal.home import Home
 from runner.journal.place import Place, is_alive
 from runner.journal.rows import (
     Change,
     Claim,
+    Cursor,
     Header,
+    JobLog,
     Open,
     Owner,
     Pending,
+    Section,
     State,
     Stored,
     StoredEvent,
@@ -240,12 +243,18 @@ class Journal:
     # ── send ─────────────────────────────────────────────────────────────────────────────────────
 
     def pending(
-        self, *, binding: str, run: str = "", events: int = 1000, size: int = 4_000_000
+        self,
+        *,
+        binding: str,
+        run: str = "",
+        events: int = 1000,
+        size: int = 4_000_000,
+        since: int | None = None,
     ) -> list[Pending]:
         """The next events to send, oldest first, at most ``events`` and ``size`` bytes (the commas
         and brackets around them counted), but at least one. Only executions of ``binding`` whose
         git is settled; with ``run`` that one alone, without it those that no other process runs
-        or sends.
+        or sends. A job that ended after ``since`` waits for its log.
         """
         if not binding:
             return []
@@ -258,6 +267,7 @@ class Journal:
                 run=run,
                 events=events,
                 size=size,
+                since=since,
             )
             if not self._settled.isdisjoint(batch.seqs):  # or it would be sent for ever
                 raise sqlite3.DatabaseError("events that were settled still wait")
@@ -269,6 +279,26 @@ class Journal:
         if batch.damaged:
             self.settle(batch.damaged, State.REFUSED, "damaged on disk")
         return batch.found
+
+    def logs(self, *, binding: str, run: str = "") -> list[JobLog]:
+        """The logs that are to be sent and are not done with, of executions of ``binding``, or of
+        ``run`` alone; never of one that another process runs or sends.
+        """
+        if not binding:
+            return []
+        return self._read(lambda db: joblogs.waiting(db, self._lease, binding=binding, run=run))
+
+    def sections(self, execution: str, job: str) -> tuple[Section, ...]:
+        """Where the steps of a job begin in its log, by offset."""
+        return self._read(lambda db: joblogs.sections(db, execution, job))
+
+    def advance(self, execution: str, job: str, cursor: Cursor, *, done: bool = False) -> None:
+        """How far a job's log has been sent; ``done``: to its end, or as far as it ever will be.
+        Not synced to disk: what a power cut takes back is sent again.
+        """
+        self._write(
+            lambda db: joblogs.advance(db, execution, job, cursor, done=done), sync="NORMAL"
+        )
 
     def _lease(self, execution: str) -> bool:
         """Whether this process may send an earlier execution's events: one sends, not two."""
