@@ -12,6 +12,7 @@ import click
 
 COMMANDS: Final = {
     "run": "run a pipeline",
+    "exec": "run one command as a step",
     "resume": "answer a gate and go on",
     "init": "write a first pipeline file",
     "check": "every mistake in a pipeline file; whether key and site work",

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -23,11 +23,25 @@ from runner.cli.setup import Setup
 from runner.cli.voice import Voice
 from runner.commit import Pin
 from runner.engine import Engine
-from runner.execution import Commit
+from runner.execution import Commit, Execution
 from runner.journal import Journal
 from runner.notice import ExecutionFinished, Outcome
 
-__all__ = ["Options", "Request", "link", "open_journal", "options", "owner", "run", "settle_git"]
+if TYPE_CHECKING:  # loaded when there is a key
+    from runner.intake import Target
+
+__all__ = [
+    "Begun",
+    "Options",
+    "Request",
+    "begin",
+    "link",
+    "open_journal",
+    "options",
+    "owner",
+    "run",
+    "settle_git",
+]
 
 SHORT: Final = 0.5
 """Seconds for giving files back when a signal ends the run: a host CI leaves 7.5 s for all."""
@@ -59,8 +73,24 @@ def settle_git(journal: Journal, environ: Mapping[str, str]) -> None:
         journal.freeze_git(stored.id, event.encode(git) if git else None)
 
 
-def _carry_out(setup: Setup) -> int:
-    """The program, as a list."""
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution whose first row is on disk."""
+
+    journal: Journal
+    execution: Execution
+    pin: Pin | None
+    target: "Target | None"
+    record: recorder.Recorder
+    backstage: Backstage
+
+    @property
+    def runs(self) -> str:
+        """Its own directory."""
+        return self.journal.directory(self.execution.unique_id)
+
+
+def begin(setup: Setup) -> Begun:
+    """Everything before the first step."""
     request = setup.request
     journal = open_journal(
         places.state(request.options.state, setup.environ, request.place.workspace),
@@ -69,13 +99,7 @@ def _carry_out(setup: Setup) -> int:
     )
     pin = commit.pin(request.place.directory, setup.environ)
     target = setup.target()
-    execution = setup.identify({stored.id for stored in journal.stored()})
-    header = setup.header(execution, pin, target)
-    labels, logs = setup.labels(pin), setup.settings.logs
-    record = recorder.Recorder(journal, header, request.plan, labels, logs=logs)
-    change = msgspec.structs.replace(record.first(), results=tuple(request.results.values()))
-    journal.begin(header, change, request.claim)
-    console = setup.console(execution, pin)
+    execution, record = _first_row(setup, journal, pin, target)
     backstage = Backstage(
         journal=journal,
         execution=execution.unique_id,
@@ -86,10 +110,46 @@ def _carry_out(setup: Setup) -> int:
         warn=setup.voice.warn,
         clock=setup.clock,
     )
+    return Begun(
+        journal=journal,
+        execution=execution,
+        pin=pin,
+        target=target,
+        record=record,
+        backstage=backstage,
+    )
+
+
+def _first_row(
+    setup: Setup, journal: Journal, pin: Pin | None, target: "Target | None"
+) -> tuple[Execution, recorder.Recorder]:
+    """Begin in the journal. Where a CI gives ids, somebody beside us may have taken ours."""
+    request = setup.request
+    taken = {stored.id for stored in journal.stored()}
+    while True:
+        execution = setup.identify(taken)
+        header = setup.header(execution, pin, target)
+        record = recorder.Recorder(journal, header, request.plan, setup.labels(pin))
+        change = msgspec.structs.replace(record.first(), results=tuple(request.results.values()))
+        try:
+            journal.begin(header, change, request.claim)
+        except errors.RefusedError:
+            if request.claim or execution.unique_id in taken:
+                raise
+            taken.add(execution.unique_id)
+        else:
+            return execution, record
+
+
+def _carry_out(setup: Setup) -> int:
+    """The program, as a list."""
+    request, begun = setup.request, begin(setup)
+    journal, execution, backstage = begun.journal, begun.execution, begun.backstage
+    console = setup.console(execution, begun.pin)
     engine = Engine(
         request.plan,
-        setup.surroundings(execution, journal.directory(execution.unique_id), console),
-        (record, console, setup.voice, backstage),
+        setup.surroundings(execution, begun.runs, console),
+        (begun.record, console, setup.voice, backstage),
         parallel=setup.parallel(),
         fail_fast=request.options.fail_fast,
     )
@@ -100,7 +160,7 @@ def _carry_out(setup: Setup) -> int:
             setup.voice.warn("not every file in the workspace was given to its owner")
         delivered = backstage.end(interrupted=bool(finished.signal))
     code = _code(finished, journal, setup.voice)
-    setup.voice.end(journal, execution, target, delivered, engine.observer_errors)
+    setup.voice.end(journal, execution, begun.target, delivered, engine.observer_errors)
     journal.close()
     return code
 

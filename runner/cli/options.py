@@ -54,16 +54,31 @@ def run_argument(command: Command) -> Command:
 
 def started_options(command: Command) -> Command:
     """What every command that starts an execution takes."""
-    for option in reversed(_STARTED):
+    for option in reversed((*_TOLD, *_STARTED)):
         command = option(command)
     return command
 
 
-_STARTED = (
+def told_options(command: Command) -> Command:
+    """What a person may say of any execution."""
+    for option in reversed(_TOLD):
+        command = option(command)
+    return command
+
+
+def ask_option(command: Command) -> Command:
+    """``--ask``, for commands that may reach a gate."""
+    option = click.option("--ask", is_flag=True, help="on a terminal: ask at a gate and go on")
+    return option(command)
+
+
+_TOLD = (
     click.option("--tag", "tags", multiple=True, metavar="KEY:VALUE", help="on every level"),
     click.option("--measure", "measures", multiple=True, metavar="KEY:NUMBER"),
     click.option("--manual/--automatic", default=None, help="whether a person started it"),
+    click.option("--local", is_flag=True, help="send nothing, key or not"),
+)
+_STARTED = (
     click.option("--max-parallel", type=click.IntRange(min=1), help="jobs at once (CPUs)"),
     click.option("--fail-fast/--keep-going", default=False, help="stop all at the first failure"),
-    click.option("--local", is_flag=True, help="send nothing, key or not"),
 )

@@ -52,8 +52,8 @@ def options(given: Mapping[str, Any]) -> Options:
         tags=environment.pairs(given["tags"], "--tag"),
         measures=environment.measures(given["measures"], "--measure"),
         manual=given["manual"],
-        max_parallel=given["max_parallel"],
-        fail_fast=given["fail_fast"],
+        max_parallel=given.get("max_parallel"),
+        fail_fast=given.get("fail_fast", False),
         local=given["local"],
     )
 

@@ -79,6 +79,11 @@ def inherited(environ: Mapping[str, str], allowed: tuple[str, ...]) -> dict[str,
     }
 
 
+def untouched(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the caller's environment a command of ``exec`` sees: all but our own keys."""
+    return {name: value for name, value in environ.items() if name not in _OURS}
+
+
 def secrets(environ: Mapping[str, str], declared: tuple[str, ...]) -> dict[str, str]:
     """The values to mask, by name: our own keys, what the file declares, and what is named like a
     secret (``*_TOKEN``, ``*_PASSWORD``, ...).

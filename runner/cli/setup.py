@@ -47,9 +47,11 @@ class Setup:
         self.clock = executions.clock()
         self._host = providers.detect(self.environ, providers.read_file)
         self.voice = Voice(self.environ)
+        self.quiet = False
+        """Nobody wants to know that there is no commit."""
         if not pid1.guard():
             self.voice.warn("this kernel lets steps read what this process was given")
-        self._masker = self._mask()
+        self.masker = self._mask()
 
     def _mask(self) -> Masker:
         pipeline = self.request.plan.pipeline
@@ -65,6 +67,11 @@ class Setup:
                     f"parameter {name} holds a secret; parameters are reported",
                     "list the variable under secrets: and let the step read it",
                 )
+        if masker.hits("\n".join((pipeline.name, *(job.key for job in pipeline.jobs)))):
+            raise errors.UsageError(
+                "the name of the pipeline or of a job holds a secret; names are reported",
+                "give it another name",
+            )
         return masker
 
     def target(self) -> "Target | None":
@@ -149,7 +156,7 @@ class Setup:
             tags[f"gate.{answer.gate}"] = did
             tags[f"gate.{answer.gate}.by"] = answer.who
             if answer.reason:
-                tags[f"gate.{answer.gate}.reason"] = self._masker.text(answer.reason)
+                tags[f"gate.{answer.gate}.reason"] = self.masker.text(answer.reason)
         return recorder.Labels(
             node=msgspec.structs.replace(
                 host.node,
@@ -157,7 +164,10 @@ class Setup:
                 workspace=request.place.workspace,
             ),
             job_url=host.job_url,
-            tags={**self.settings.tags, **request.options.tags},
+            tags={
+                self.masker.text(key): self.masker.text(value)
+                for key, value in {**self.settings.tags, **request.options.tags}.items()
+            },
             pipeline_tags=tags,
             measures=request.options.measures,
         )
@@ -170,7 +180,7 @@ class Setup:
             execution=execution,
             parallel=self.parallel(),
             commit=f"{pin.branch or 'detached'}@{pin.sha[:7]}" if pin and pin.sha else "",
-            mask=self._masker.text,
+            mask=self.masker.text,
         )
         folds = Folding(self._host, self.clock) if self._host.host.name else None
         return self.voice.console(scene, folds)
@@ -179,24 +189,26 @@ class Setup:
         """What its jobs find around them; ``runs`` is where their logs lie."""
         request = self.request
         base = environment.inherited(self.environ, request.plan.pipeline.secrets)
-        own = {
-            "CI": "true",
-            "SIGNALBOX": "true",
-            "SIGNALBOX_PIPELINE_ID": execution.unique_id,
-            "SIGNALBOX_PIPELINE_URL": execution.url,
-            **commit.safe_directory(request.place.workspace, self.environ),
-        }
         return Surroundings(
             execution=execution,
             executor=ProcessExecutor(runs, time.monotonic),
-            masker=self._masker,
+            masker=self.masker,
             screen=console,
             clock=self.clock,
             directory=request.place.directory,
             runs=runs,
             base=base,
-            own=own,
+            own={"CI": "true", **self.own(execution)},
         )
+
+    def own(self, execution: Execution) -> dict[str, str]:
+        """What every step sees of us."""
+        return {
+            "SIGNALBOX": "true",
+            "SIGNALBOX_PIPELINE_ID": execution.unique_id,
+            "SIGNALBOX_PIPELINE_URL": execution.url,
+            **commit.safe_directory(self.request.place.workspace, self.environ),
+        }
 
     def git_reader(self, pin: Pin | None) -> Callable[[], bytes | None]:
         """Reads the commit, in a thread of its own: None when there is none to be had."""
@@ -204,7 +216,7 @@ class Setup:
         def read() -> bytes | None:
             overrides = providers.overrides(self.environ)
             git, warnings = commit.read(pin, self._host.host.git, overrides, self.environ)
-            for warning in warnings:
+            for warning in () if self.quiet else warnings:
                 self.voice.warn(warning)
             return event.encode(git) if git else None
 

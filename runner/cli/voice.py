@@ -4,6 +4,7 @@ Owns that stream: warnings that come before there is a console wait for it, so t
 stays the first line. Standard output is for data alone.
 """
 
+import contextlib
 import io
 import os
 import sys
@@ -15,7 +16,7 @@ from runner.execution import Clock, Execution
 from runner.journal import Journal
 from runner.notice import Notice
 from runner.providers import Kind, Provider
-from runner.terminal import Look, look
+from runner.terminal import Look, lines, look
 
 if TYPE_CHECKING:
     from runner.delivery import Delivered
@@ -95,6 +96,22 @@ class Voice:
         early, self._early = self._early, []
         for text in early:
             self.warn(text)
+
+    def trouble(
+        self, journal: Journal, delivered: "Delivered | None", errors: Sequence[str]
+    ) -> None:
+        """The only words of a command that is not to be noticed: what went wrong."""
+        said, self._early = self._early, []
+        if errors:
+            said.append(f"{len(errors)} reports about this failed; the first: {errors[0]}")
+        if journal.degraded:
+            said.append(f"events are in memory only: {journal.degraded}")
+        if delivered and delivered.message:
+            said.append(delivered.message)
+        with contextlib.suppress(OSError):
+            for text in said:
+                for line in lines(text):
+                    print(f"signalbox: {line}", file=sys.stderr)
 
     def end(
         self,

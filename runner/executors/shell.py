@@ -79,7 +79,7 @@ class Programs:
         path = command.env.get("PATH", DEFAULT_PATH)
         key = (name, path, command.cwd)
         if key not in self._found or not os.access(self._found[key], os.X_OK):
-            self._found[key] = _search(name, path, command.cwd)
+            self._found[key] = search(name, path, command.cwd)
         return self._found[key]
 
     def _file(self, script: str, held: contextlib.ExitStack) -> str:
@@ -96,13 +96,13 @@ class Programs:
         return file
 
 
-def _search(name: str, path: str, cwd: str) -> str:
-    """The program's path as execvp(3) finds it from ``cwd``."""
+def search(name: str, path: str, cwd: str) -> str:
+    """The program's path as execvp(3) finds it from ``cwd``; raises ``NotStartedError``."""
     places = [""] if "/" in name else path.split(":")
     candidates = [os.path.join(cwd, place, name) for place in places]
-    files = [candidate for candidate in candidates if os.path.isfile(candidate)]
+    files = [candidate for candidate in candidates if name and os.path.exists(candidate)]
     for file in files:
-        if os.access(file, os.X_OK):
+        if os.path.isfile(file) and os.access(file, os.X_OK):
             return file
     if files:
         reason, code, message = Reason.NOT_EXECUTABLE, NOT_EXECUTABLE, f"{files[0]}: not executable"

@@ -1,0 +1,311 @@
+"""`signalbox exec`: one command as one step; streams, terminal, signals and code are its own."""
+
+import hashlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from tests.conftest import KEY, ROOT, Workspace, by_level, killed, tags
+from tests.intake_server import Answer, Server
+
+RUNNER = (sys.executable, "-m", "runner")
+
+
+def test_one_command_is_one_step_and_nothing_is_said(workspace: Workspace, server: Server) -> None:
+    workspace.write("text", "file")
+    sha = workspace.commit()
+    ended = workspace.to(server).run(
+        "exec",
+        "--tag",
+        "team:web",
+        "--measure",
+        "size:3",
+        "--",
+        "sh",
+        "-c",
+        "echo out; echo err >&2",
+    )
+    assert (ended.code, ended.out, ended.err) == (0, "out\n", "err\n")
+    pipeline, job = server.event("pipeline"), server.event("job")
+    (step,) = by_level(server.events, "step")
+    assert (pipeline["name"], job["name"]) == ("sh", "sh")
+    assert step["name"] == "sh -c 'echo out; echo err >&2'"
+    assert step["job_id"] == job["id"]
+    assert {event["status"] for event in (pipeline, job, step)} == {"success"}
+    assert {tags(event)["team"] for event in server.events} == {"web"}
+    assert pipeline["metrics"] == ["size:3"]
+    assert pipeline["git"]["sha"] == sha
+
+
+def test_names_are_what_was_asked_for(workspace: Workspace, server: Server) -> None:
+    arguments = ("--name", "a $1 step", "--job", "J $X", "--pipeline", "P $$", "true")
+    assert workspace.to(server).run("exec", *arguments).code == 0
+    assert server.event("pipeline")["name"] == "P $$"
+    assert server.event("job")["name"] == "J $X"
+    assert server.event("step")["name"] == "a $1 step"
+
+
+def test_without_a_key_nothing_is_needed_and_nothing_is_said(workspace: Workspace) -> None:
+    ended = workspace.run("exec", "--", "echo", "hi")
+    assert (ended.code, ended.out, ended.err) == (0, "hi\n", "")
+    assert workspace.run("show", "latest", "--json").json["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind"),
+    [
+        (["sh", "-c", "echo 'no such thing: frob' >&2; exit 3"], 3, "ExitCode"),
+        (["sh", "-c", "kill -KILL $$"], 137, "Signal"),
+        (["frobnicate"], 127, "CommandNotFound"),
+        (["./plain"], 126, "NotExecutable"),
+        (["./folder"], 126, "NotExecutable"),
+        (["./lost"], 127, "CommandNotFound"),
+    ],
+)
+def test_the_code_is_the_commands(
+    workspace: Workspace, server: Server, arguments: list[str], code: int, kind: str
+) -> None:
+    workspace.write("text", "plain")
+    (workspace.path / "folder").mkdir()
+    workspace.write("#!/no/such/interpreter\n", "lost").chmod(0o755)
+    ended = workspace.to(server).run("exec", "--", *arguments)
+    assert ended.code == code
+    assert ended.out == ""
+    for level in ("pipeline", "job", "step"):
+        assert server.event(level)["error"]["type"] == kind
+    if code == 3:
+        assert "frob" in server.event("step")["error"]["message"]
+    if code in (126, 127):
+        assert arguments[0].removeprefix("./") in ended.err
+
+
+def test_a_script_without_an_interpreter_runs_as_everywhere(workspace: Workspace) -> None:
+    workspace.write("echo ran $1\n", "script").chmod(0o755)
+    assert workspace.run("exec", "./script", "well").out == "ran well\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--tag", "nocolon"], ["--measure", "a:b"], ["--frob"], []], ids=str
+)
+def test_mistakes_are_found_before_the_command_starts(
+    workspace: Workspace, arguments: list[str]
+) -> None:
+    ended = workspace.run("exec", *arguments, *(["--", "touch", "ran"] if arguments else []))
+    assert ended.code == 2
+    assert not (workspace.path / "ran").exists()
+
+
+def test_settings_that_mean_nothing_are_found_before_the_command_starts(
+    workspace: Workspace,
+) -> None:
+    assert workspace.run("exec", "touch", "ran", DD_CI_PROVIDER_NAME="a,b").code == 2
+    assert workspace.run("exec", "touch", "ran", SIGNALBOX_INTAKE_URL="ftp://x").code == 2
+    assert not (workspace.path / "ran").exists()
+
+
+def test_the_environment_is_the_callers_less_our_keys(workspace: Workspace, server: Server) -> None:
+    code = "import os, json; print(json.dumps(dict(os.environ)))"
+    workspace.to(server).environ |= {"GITHUB_OUTPUT": "/tmp/x", "INPUT_A": "b"}
+    workspace.environ |= {"SIGNALBOX_STATE_KEY": "k" * 20}
+    seen = workspace.run("exec", "--", sys.executable, "-c", code).json
+    assert seen.items() >= {"GITHUB_OUTPUT": "/tmp/x", "INPUT_A": "b"}.items()
+    assert KEY not in seen.values()
+    assert "SIGNALBOX_STATE_KEY" not in seen
+    assert "CI" not in seen
+    assert seen["SIGNALBOX_PIPELINE_ID"] == server.event("pipeline")["unique_id"]
+
+
+def test_a_secret_in_the_arguments_is_in_no_name(workspace: Workspace, server: Server) -> None:
+    secret = "hush-hush-canary"
+    ended = workspace.to(server).run(
+        "exec",
+        "--tag",
+        f"t:{secret}",
+        "--",
+        "sh",
+        "-c",
+        f"echo {'x' * 60} {secret}; exit 1",
+        MY_TOKEN=secret,
+    )
+    assert secret in ended.out, "the command's own streams are its own"
+    server.check(secrets=[secret[:10]])
+    state = b"".join(f.read_bytes() for f in workspace.path.rglob(".signalbox/**/*") if f.is_file())
+    assert secret[:10].encode() not in state
+    refused = workspace.run("exec", "--pipeline", f"P {secret}", "touch", "ran", MY_TOKEN=secret)
+    assert refused.code == 2
+    assert not (workspace.path / "ran").exists()
+
+
+def test_100_megabytes_go_through_unchanged(workspace: Workspace) -> None:
+    code = "import os\nfor _ in range(100): os.write(1, b)"
+    code = f"import os, random\nb = random.Random(1).randbytes(1_000_000)\n{code}"
+    plain = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    through = subprocess.run(
+        [*RUNNER, "exec", "--", sys.executable, "-c", code],
+        cwd=workspace.path,
+        env=workspace.environ,
+        capture_output=True,
+        check=True,
+    )
+    assert hashlib.sha256(through.stdout).digest() == hashlib.sha256(plain).digest()
+    assert through.stderr == b""
+
+
+def test_one_pipe_for_both_keeps_their_order(workspace: Workspace) -> None:
+    code = "for i in $(seq 200); do echo o$i; echo e$i >&2; done"
+    done = subprocess.run(
+        [*RUNNER, "exec", "--", "sh", "-c", code],
+        cwd=workspace.path,
+        env=workspace.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [f"{c}{i}" for i in range(1, 201) for c in "oe"]
+
+
+def test_a_reader_that_goes_ends_the_command_as_it_would(workspace: Workspace) -> None:
+    line = f"{sys.executable} -m runner exec -- yes | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=workspace.path,
+        env=workspace.environ,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert done.stdout.split() == ["y", str(128 + signal.SIGPIPE)]
+
+
+def test_what_the_command_leaves_behind_lives_on_and_can_write(workspace: Workspace) -> None:
+    leave = "(sleep 0.5; echo late; touch lived) & echo early"
+    done = subprocess.run(  # returns at the pipe's end, when everybody has closed it
+        [*RUNNER, "exec", "--", "sh", "-c", leave],
+        cwd=workspace.path,
+        env=workspace.environ,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert done.stdout == "early\nlate\n"
+    assert (workspace.path / "lived").exists()
+
+
+TELL = """
+import os, sys, json
+with open("told", "w") as file:
+    json.dump([os.isatty(fd) for fd in (0, 1, 2)] + [os.getpgrp() == os.tcgetpgrp(0)], file)
+print(input())
+"""
+
+
+def test_a_terminal_stays_a_terminal(workspace: Workspace) -> None:
+    arguments = [*RUNNER, "exec", "--", sys.executable, "-c", TELL]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(workspace.path)
+        os.execve(arguments[0], arguments, workspace.environ)
+    os.write(terminal, b"typed\n")
+    said = _read(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert json.loads((workspace.path / "told").read_text()) == [True] * 4
+    assert said == b"typed\r\ntyped\r\n"  # the terminal's echo, and the command
+
+
+def test_what_is_typed_at_a_terminal_reaches_the_command_once(
+    workspace: Workspace, server: Server
+) -> None:
+    code = "trap 'echo got it >> got' INT; touch ready; while [ ! -s got ]; do sleep 0.05; done; "
+    code += "sleep 0.3; exit 9"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(workspace.path)
+        arguments = [*RUNNER, "exec", "--", "sh", "-c", code]
+        os.execve(arguments[0], arguments, workspace.to(server).environ)
+    workspace.until((workspace.path / "ready").exists)
+    os.write(terminal, termios.tcgetattr(terminal)[6][termios.VINTR])
+    _read(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert (workspace.path / "got").read_text() == "got it\n"
+    assert server.event("pipeline")["status"] == "canceled"
+
+
+def _read(terminal: int) -> bytes:
+    said = b""
+    while True:
+        try:
+            piece = os.read(terminal, 1024)
+        except OSError:  # how Linux says that nobody has it open any more
+            return said
+        if not piece:
+            return said
+        said += piece
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_passed_on_and_the_event_says_canceled(
+    workspace: Workspace, server: Server, number: signal.Signals
+) -> None:
+    process = workspace.to(server).start("exec", "--", "sh", "-c", "touch ready; exec sleep 60")
+    with killed(process):
+        workspace.until((workspace.path / "ready").exists)
+        process.send_signal(number)
+        process.wait(timeout=7)
+    assert process.returncode == 128 + number
+    assert server.event("pipeline")["status"] == "canceled"
+    assert server.event("job")["status"] == "canceled"
+    assert server.event("step")["error"]["type"] == "Canceled"
+
+
+def test_how_a_signal_ends_it_is_the_commands_business(
+    workspace: Workspace, server: Server
+) -> None:
+    traps = "trap 'echo usr' USR1; trap 'sleep 0.2; exit 7' TERM"
+    code = f"{traps}; touch ready; while :; do sleep 0.02; done"
+    process = workspace.to(server).start("exec", "--", "sh", "-c", code)
+    with killed(process):
+        workspace.until((workspace.path / "ready").exists)
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout
+        assert process.stdout.readline() == "usr\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=7) == 7
+    assert server.event("pipeline")["status"] == "canceled"
+
+
+def test_trouble_with_the_intake_is_said_once_and_changes_nothing(
+    workspace: Workspace, server: Server
+) -> None:
+    server.default = Answer(status=503)
+    ended = workspace.to(server).run("exec", "echo", "hi", SIGNALBOX_FLUSH_TIMEOUT="0.3")
+    assert (ended.code, ended.out) == (0, "hi\n")
+    assert ended.err
+    assert all(line.startswith("signalbox: ") for line in ended.err.splitlines())
+    server.default = Answer()
+    assert workspace.run("flush").code == 0
+    assert server.event("pipeline")["status"] == "success"
+
+
+def test_two_at_once_in_one_ci_job_have_an_id_each(workspace: Workspace, server: Server) -> None:
+    github = json.loads((ROOT / "tests/environments/github-push.json").read_text())["environ"]
+    both = [workspace.to(server).start("exec", "sleep", "0.2", **github) for _ in range(2)]
+    for process in both:
+        process.communicate(timeout=20)
+    assert [process.returncode for process in both] == [0, 0]
+    assert len({e["unique_id"] for e in by_level(server.events, "pipeline")}) == 2
+
+
+def test_a_command_speaks_through_its_files(workspace: Workspace, server: Server) -> None:
+    code = 'echo color:red >> "$SIGNALBOX_TAGS"; echo pipeline a:b >> "$SIGNALBOX_TAGS"'
+    assert workspace.to(server).run("exec", "--", "sh", "-c", code).code == 0
+    assert tags(server.event("step"))["color"] == "red"
+    assert tags(server.event("pipeline"))["a"] == "b"
