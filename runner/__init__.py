@@ -18,6 +18,7 @@ reads this map and the imports, and keeps both true::
        terminal     colours, marks, widths; what of a text may reach a screen
        manifest     YAML text -> Pipeline, or every mistake with line and column
        plan         Pipeline + History + answers -> Plan, matrix expanded
+       seal         what later executions may believe of an earlier one; its signature
        timing       queue time, execution time, critical path
        failure      how a step ended + the end of its output -> error
        redact       streaming masker: the same result for every split of the stream
@@ -25,6 +26,7 @@ reads this map and the imports, and keeps both true::
     3  executors    the Executor contract; process
        providers    one file per host CI: its facts, log groups, outputs, job page
        commit       the commit under test
+       keep         files that a job keeps: archived, put back elsewhere
        journal      the SQLite file: executions, events (an outbox), answers to gates
        intake       bytes -> HTTP -> what the answer means
        console      what a person sees while it runs
