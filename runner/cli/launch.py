@@ -129,7 +129,8 @@ def _first_row(
     while True:
         execution = setup.identify(taken)
         header = setup.header(execution, pin, target)
-        record = recorder.Recorder(journal, header, request.plan, setup.labels(pin))
+        labels, logs = setup.labels(pin), setup.settings.logs
+        record = recorder.Recorder(journal, header, request.plan, labels, logs=logs)
         change = msgspec.structs.replace(record.first(), results=tuple(request.results.values()))
         try:
             journal.begin(header, change, request.claim)
