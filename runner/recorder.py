@@ -428,6 +428,9 @@ class Recorder:
             return _unknown(Reason.CANCELED.value, f"stopped by {name}")
         for gate in self._plan.gates:
             answer = gate.answer
+            if answer and answer.expired:
+                when = rfc3339(answer.at)
+                return _unknown("GateExpired", f"{gate.key} expired at {when}: nobody answered it")
             if answer and not answer.approved:
                 why = f": {answer.reason}" if answer.reason else ""
                 return _unknown("GateRejected", f"{gate.key} was rejected by {answer.who}{why}")
@@ -435,7 +438,7 @@ class Recorder:
 
     def _waiting(self, key: str, at: int) -> GateWaiting:
         planned = next(gate for gate in self._plan.gates if gate.key == key)
-        gate = planned.gate
+        gate, at = planned.gate, planned.asked or at
         return GateWaiting(
             gate=key,
             question=planned.question,

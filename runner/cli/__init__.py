@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "run": "run a pipeline",
     "exec": "run one command as a step",
     "resume": "answer a gate and go on",
+    "retry": "run again what failed, or more",
     "init": "write a first pipeline file",
     "check": "every mistake in a pipeline file; whether key and site work",
     "plan": "what would run, in order, and why not",
@@ -21,6 +22,9 @@ COMMANDS: Final = {
     "list": "past executions",
     "show": "one execution as a tree",
     "logs": "what the jobs of an execution printed",
+    "reproduce": "the same step here: commit, parameters, variables",
+    "export": "one run as one file, without secrets",
+    "import": "take in a run that was exported",
     "tag": "tag the running step, job, stage or pipeline",
     "measure": "measure the running step, job, stage or pipeline",
     "flush": "send what is still in the journal",
@@ -42,7 +46,8 @@ class Commands(click.Group):
             return None
         import importlib  # noqa: PLC0415 - lazily, like all that a command needs
 
-        module = importlib.import_module(f"runner.cli.{cmd_name}")
+        name = "import_" if cmd_name == "import" else cmd_name  # a word of the language
+        module = importlib.import_module(f"runner.cli.{name}")
         command: click.Command = module.command
         return command
 

@@ -5,22 +5,20 @@ answer itself counts when the new execution begins (``Journal.begin`` with its c
 once exactly one.
 """
 
-import getpass
-import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from runner import commit, execution, manifest, plan, providers
-from runner.cli import launch, places
-from runner.commit import Pin
+from runner import execution, plan, providers
+from runner.cli import identity, launch, origin, places
+from runner.cli import settings as environment
 from runner.errors import RefusedError, UsageError
 from runner.event import Status
 from runner.execution import rfc3339
-from runner.journal import Claim, GateWaiting, Journal, Stored
-from runner.notice import Answer, History
-from runner.pipeline import Pipeline
+from runner.journal import Claim, Journal, Stored
+from runner.notice import Answer, GateWaiting
+from runner.redact import Masker
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,38 +42,51 @@ def request(
     _form(said)
     state = places.state(options.state, environ)
     warnings: list[str] = []
-    journal = launch.open_journal(state, os.path.dirname(state), warnings.append)
+    journal = launch.open_journal(state, os.path.dirname(state), warnings.append, environ)
     try:
         stored = journal.find(run)
-        gates = _open_gates(stored)
-        history = _history(journal, stored)
+        gates = _open_gates(journal, stored)
+        history = origin.history(journal, stored)
     finally:
         journal.close()
     answers = _answers(stored, said, gates, environ)
-    place = places.Place(file=stored.header.file, workspace=stored.header.workspace)
-    text = stored.header.source
-    if accept_changed:
-        text, pipeline = places.read(place)
-    else:
-        pipeline = _unchanged(place, stored, environ)
+    declared = origin.declared(stored, environ, accept_changed=accept_changed)
     known = {**history.answers, **{answer.gate: answer for answer in answers}}
-    given, selection = stored.header.parameters, stored.header.selection
     return launch.Request(
-        place=place,
-        text=text,
-        given=given,
-        selection=selection,
+        place=declared.place,
+        text=declared.text,
+        given=stored.header.parameters,
+        selection=stored.header.selection,
         plan=plan.make(
-            pipeline,
-            given={name: value for name, value in given.items() if name in pipeline.parameters},
-            selection=selection,
+            declared.pipeline,
+            given=declared.given(stored),
+            selection=stored.header.selection,
             history=msgspec.structs.replace(history, answers=known),
         ),
         options=msgspec.structs.replace(options, state=state),
         blocked=stored,
         claim=Claim(blocked=stored.id, answers=answers),
         results=history.results,
+        warnings=tuple(warnings),
     )
+
+
+def who(environ: Mapping[str, str]) -> str:
+    """Whoever answers here."""
+    return identity.actor(providers.detect(environ, providers.read_file).host)
+
+
+def refusal(gate: GateWaiting, stored: Stored, person: str) -> RefusedError | None:
+    """Why ``person`` may not answer ``gate``; None: they may."""
+    if gate.approvers and person not in gate.approvers:
+        may = f"approvers: {', '.join(gate.approvers)}"
+        return RefusedError(f"{person} may not answer {gate.gate}", may)
+    if gate.not_initiator and person == stored.header.actor:
+        return RefusedError(
+            f"{person} started {stored.id[:8]} and so may not answer {gate.gate}",
+            "somebody else must",
+        )
+    return None
 
 
 def _form(said: Said) -> None:
@@ -86,9 +97,10 @@ def _form(said: Said) -> None:
         raise UsageError(f"{', '.join(sorted(both))} is both approved and rejected")
 
 
-def _open_gates(stored: Stored) -> dict[str, GateWaiting]:
+def _open_gates(journal: Journal, stored: Stored) -> dict[str, GateWaiting]:
     """The gates that wait; raises when the run is in another state."""
     short = stored.id[:8]
+    _see_in_time((*stored.header.answers, *journal.answers(stored.id).values()), stored)
     if stored.answered_by:
         raise RefusedError(
             f"{short} was answered already: execution {stored.answered_by[:8]} goes on from it",
@@ -104,10 +116,23 @@ def _open_gates(stored: Stored) -> dict[str, GateWaiting]:
     return {gate.gate: gate for gate in stored.gates}
 
 
+def _see_in_time(answers: Iterable[Answer], stored: Stored) -> None:
+    for answer in answers:
+        if answer.expired:
+            raise _late(answer.gate, answer.at, stored)
+
+
+def _late(gate: str, at: int, stored: Stored) -> RefusedError:
+    return RefusedError(
+        f"gate {gate} of {stored.id[:8]} expired at {rfc3339(at)}",
+        "signalbox retry asks it again",
+    )
+
+
 def _answers(
     stored: Stored, said: Said, gates: Mapping[str, GateWaiting], environ: Mapping[str, str]
 ) -> tuple[Answer, ...]:
-    at, who = execution.clock()(), _who(environ)
+    at, person = execution.clock()(), who(environ)
     named = {**dict.fromkeys(said.approved, True), **dict.fromkeys(said.rejected, False)}
     unknown = [name for name in named if name not in gates]
     if unknown:
@@ -115,72 +140,31 @@ def _answers(
             f"no gate {', '.join(unknown)} waits in {stored.id[:8]}",
             f"these do: {', '.join(gates)}",
         )
-    fields = plan.parameters(
-        {name: field for gate in named for name, field in gates[gate].fields.items()}, said.fields
-    )
-    for name, approved in named.items():
-        _allowed(gates[name], who, at, approved=approved)
+    for name in named:
+        _see_allowed(gates[name], stored, person, at)
+    fields = _fields([gates[name] for name in said.approved], said.fields)
+    masker = Masker(environment.secrets(environ, ()).values())
     return tuple(
         Answer(
             gate=name,
             approved=approved,
-            who=who,
+            who=person,
             at=at,
-            reason=said.reason,
+            reason=masker.text(said.reason),
             fields={key: fields[key] for key in gates[name].fields} if approved else {},
         )
         for name, approved in named.items()
     )
 
 
-def _allowed(gate: GateWaiting, who: str, at: int, *, approved: bool) -> None:
+def _fields(gates: Iterable[GateWaiting], given: Mapping[str, str]) -> dict[str, str]:
+    declared = {name: field for gate in gates for name, field in gate.fields.items()}
+    return plan.parameters(declared, given, noun="field", option="--field")
+
+
+def _see_allowed(gate: GateWaiting, stored: Stored, person: str, at: int) -> None:
     if gate.expires is not None and at > gate.expires:
-        raise RefusedError(
-            f"gate {gate.gate} expired at {rfc3339(gate.expires)}", "start a new run"
-        )
-    if approved and gate.approvers and who not in gate.approvers:
-        raise RefusedError(
-            f"{who} may not approve {gate.gate}", f"approvers: {', '.join(gate.approvers)}"
-        )
-
-
-def _who(environ: Mapping[str, str]) -> str:
-    actor = providers.detect(environ, providers.read_file).host.actor
-    if actor:
-        return actor
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a uid without a name, in a container
-        return f"uid {os.getuid()}"
-
-
-def _history(journal: Journal, stored: Stored) -> History:
-    """Results lie with every execution of a chain; answers with the one they were given to."""
-    answers: dict[str, Answer] = {}
-    before = stored
-    while before.header.execution.resumed_from:
-        before = journal.find(before.header.execution.resumed_from)
-        answers = {**journal.answers(before.id), **answers}
-    return History(results=journal.results(stored.id), answers=answers)
-
-
-def _unchanged(place: places.Place, stored: Stored, environ: Mapping[str, str]) -> Pipeline:
-    try:
-        with open(place.file, "rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-    except OSError:
-        digest = ""
-    if digest != stored.header.digest:
-        raise RefusedError(
-            f"{place.file} is not what {stored.id[:8]} was started with",
-            "put it back, or say --accept-changed",
-        )
-    pinned = msgspec.json.decode(stored.header.pin, type=Pin | None)
-    now = commit.pin(place.directory, environ)
-    if pinned and (now.sha if now else "") != pinned.sha:
-        raise RefusedError(
-            f"{stored.id[:8]} was started at commit {pinned.sha[:12] or 'none'}, here is "
-            f"{(now.sha[:12] if now else '') or 'none'}",
-            f"git checkout {pinned.sha[:12]}, or say --accept-changed",
-        )
-    return manifest.load(stored.header.source, place.file)
+        raise _late(gate.gate, gate.expires, stored)
+    refused = refusal(gate, stored, person)
+    if refused:
+        raise refused

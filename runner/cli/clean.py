@@ -25,7 +25,7 @@ def command(state: str | None) -> int:
         click.echo(f"nothing to clean: there is no {where}", err=True)
         return 0
     journal = launch.open_journal(
-        where, os.path.dirname(where), lambda text: click.echo(text, err=True)
+        where, os.path.dirname(where), lambda text: click.echo(text, err=True), os.environ
     )
     before = execution.clock()() - _DAYS * 24 * 3600 * execution.SECOND
     removed = journal.prune(before=before, keep=_RUNS)

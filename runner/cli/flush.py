@@ -37,7 +37,7 @@ def command(run: str | None, state: str | None) -> int:
     )
     if to is None:
         raise UsageError("there is nowhere to send to", "set DD_API_KEY, or SIGNALBOX_INTAKE_URL")
-    journal = launch.open_journal(where, os.path.dirname(where), _say)
+    journal = launch.open_journal(where, os.path.dirname(where), _say, os.environ)
     try:
         launch.settle_git(journal, os.environ)
         done = delivery.flush(

@@ -3,6 +3,7 @@
 Owns how ids are derived in a host CI. The shape of an identity is ``runner.execution``'s.
 """
 
+import getpass
 import itertools
 import os
 import uuid
@@ -24,6 +25,16 @@ def owner() -> Owner:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read().strip()
     return Owner(host=os.uname().nodename, boot=boot, pid=os.getpid())
+
+
+def actor(host: providers.Host) -> str:
+    """The person behind this command, as far as anybody says: the host CI, else the machine."""
+    if host.actor:
+        return host.actor
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name, in a container
+        return f"uid {os.getuid()}"
 
 
 def hostname() -> str | None:

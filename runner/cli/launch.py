@@ -25,7 +25,7 @@ from runner.commit import Pin
 from runner.engine import Engine
 from runner.execution import Commit, Execution
 from runner.journal import Journal
-from runner.notice import ExecutionFinished, Outcome
+from runner.notice import ExecutionFinished, Observer, Outcome
 
 if TYPE_CHECKING:  # loaded when there is a key
     from runner.intake import Target
@@ -41,25 +41,56 @@ __all__ = [
     "owner",
     "run",
     "settle_git",
+    "signals",
 ]
 
 SHORT: Final = 0.5
 """Seconds for giving files back when a signal ends the run: a host CI leaves 7.5 s for all."""
 
 
-def open_journal(state: str, workspace: str, warn: Callable[[str], None]) -> Journal:
-    """The journal for a command that writes; what killed runs left open is closed first."""
+def open_journal(
+    state: str,
+    workspace: str,
+    warn: Callable[[str], None],
+    environ: Mapping[str, str] | None = None,
+) -> Journal:
+    """The journal for a command that writes. What killed runs left open is closed first, and what
+    waited for an answer that never came is ended.
+    """
     found = os.stat(workspace)
     journal = Journal.open(state, owner=(found.st_uid, found.st_gid), warn=warn)
     for unique_id in recorder.close_dead(journal, owner()):
         warn(f"execution {unique_id[:8]} was killed before it could end; it is closed as failed")
+    if journal.waiting():
+        from runner.cli import expiry  # noqa: PLC0415 - yaml, for a file that is seldom read again
+
+        expiry.settle(journal, os.environ if environ is None else environ, warn)
     return journal
 
 
 def run(request: Request, environ: Mapping[str, str]) -> int:
-    """Carry the request out; the exit code."""
-    _refuse_images(request.plan)
-    return _carry_out(Setup(request, environ))
+    """Carry the request out, and what a person at the terminal makes of it; the exit code."""
+    environ = dict(environ)  # the process's own is emptied of what steps may not see
+    onward: Request | None = request
+    code = errors.SUCCESS
+    while onward:
+        _refuse_images(onward.plan)
+        setup = Setup(onward, environ)
+        code, ended = _carry_out(setup)
+        onward = _ask(setup, ended) if code == errors.BLOCKED else None
+    return code
+
+
+def _ask(setup: Setup, ended: str) -> Request | None:
+    """What goes on from a blocked execution at once; None: nothing."""
+    if not setup.request.options.ask:
+        return None
+    from runner.cli import ask  # noqa: PLC0415
+
+    if ask.possible():
+        return ask.onward(setup, ended)
+    setup.voice.warn("--ask needs a terminal: nobody was asked")
+    return None
 
 
 def settle_git(journal: Journal, environ: Mapping[str, str]) -> None:
@@ -96,9 +127,15 @@ def begin(setup: Setup) -> Begun:
         places.state(request.options.state, setup.environ, request.place.workspace),
         request.place.workspace,
         setup.voice.warn,
+        setup.environ,
     )
     pin = commit.pin(request.place.directory, setup.environ)
     target = setup.target()
+    before = request.blocked or request.retried
+    if before:
+        from runner.cli import custody  # noqa: PLC0415 - 12 ms that a first run does not need
+
+        custody.take_over(journal, before, request.plan, request.place, setup.environ)
     execution, record = _first_row(setup, journal, pin, target)
     backstage = Backstage(
         journal=journal,
@@ -142,28 +179,44 @@ def _first_row(
             return execution, record
 
 
-def _carry_out(setup: Setup) -> int:
-    """The program, as a list."""
+def _carry_out(setup: Setup) -> tuple[int, str]:
+    """The program, as a list; the exit code and the id of the execution."""
     request, begun = setup.request, begin(setup)
     journal, execution, backstage = begun.journal, begun.execution, begun.backstage
     console = setup.console(execution, begun.pin)
     engine = Engine(
         request.plan,
         setup.surroundings(execution, begun.runs, console),
-        (begun.record, console, setup.voice, backstage),
+        (begun.record, *_keepers(setup, begun), console, setup.voice, backstage),
         parallel=setup.parallel(),
         fail_fast=request.options.fail_fast,
     )
-    with _signals(engine.cancel):
+    with signals(engine.cancel):
         finished = engine.carry_out()
         patience = SHORT if finished.signal else None
         if not give_back(request.place.workspace, execution.start, within=patience):
             setup.voice.warn("not every file in the workspace was given to its owner")
         delivered = backstage.end(interrupted=bool(finished.signal))
+    if setup.environ.get("SIGNALBOX_STATE_KEY"):
+        from runner.cli import custody  # noqa: PLC0415
+
+        custody.close(journal, execution.unique_id, setup.environ, setup.voice.warn)
     code = _code(finished, journal, setup.voice)
     setup.voice.end(journal, execution, begun.target, delivered, engine.observer_errors)
     journal.close()
-    return code
+    return code, execution.unique_id
+
+
+def _keepers(setup: Setup, begun: Begun) -> tuple[Observer, ...]:
+    """Who archives what jobs keep, if any does."""
+    request = setup.request
+    if not any(job.job.keep for job in request.plan.jobs):
+        return ()
+    from runner.cli import custody  # noqa: PLC0415
+
+    scope = custody.scope_of(request.place, os.path.dirname(os.path.dirname(begun.runs)))
+    execution, warn = begun.execution, setup.voice.warn
+    return (custody.Keeper(request.plan, execution, begun.runs, scope, warn),)
 
 
 def _code(finished: ExecutionFinished, journal: Journal, voice: Voice) -> int:
@@ -189,7 +242,7 @@ def _refuse_images(chosen: plan.Plan) -> None:
 
 
 @contextlib.contextmanager
-def _signals(cancel: Callable[[int], None]) -> Iterator[None]:
+def signals(cancel: Callable[[int], None]) -> Iterator[None]:
     """Signals ask the engine to stop while the block runs; afterwards they are as before."""
 
     def ask(number: int, _frame: FrameType | None) -> None:

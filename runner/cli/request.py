@@ -27,10 +27,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_parallel: int | None = None
     fail_fast: bool = False
     local: bool = False
+    ask: bool = False
+    """On a terminal, ask at a gate and go on."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """An execution to be carried out. ``blocked``, ``claim`` and ``results``: of a resume."""
+    """An execution to be carried out. ``blocked`` and ``claim``: of a resume; ``retried`` and
+    ``partial``: of a retry; ``results``, which earlier executions left, of both.
+    """
 
     place: Place
     text: bytes
@@ -42,7 +46,17 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     options: Options
     blocked: Stored | None = None
     claim: Claim | None = None
+    retried: Stored | None = None
+    partial: bool = False
+    """Whether a job that ran in the attempt being retried is not run again."""
     results: Mapping[str, Result] = {}
+    warnings: tuple[str, ...] = ()
+    """What was found on the way here; said when the run has begun."""
+
+    @property
+    def before(self) -> Stored | None:
+        """The execution that this one goes on from or retries."""
+        return self.blocked or self.retried
 
 
 def options(given: Mapping[str, Any]) -> Options:
@@ -55,6 +69,7 @@ def options(given: Mapping[str, Any]) -> Options:
         max_parallel=given.get("max_parallel"),
         fail_fast=given.get("fail_fast", False),
         local=given["local"],
+        ask=given.get("ask", False),
     )
 
 

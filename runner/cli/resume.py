@@ -4,7 +4,7 @@ import os
 
 import click
 
-from runner.cli.options import run_argument, started_options, state_option
+from runner.cli.options import ask_option, run_argument, started_options, state_option
 
 
 @click.command("resume")
@@ -14,6 +14,7 @@ from runner.cli.options import run_argument, started_options, state_option
 @click.option("--reason", default="", metavar="TEXT", help="why; it is reported")
 @click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="of the gate's fields")
 @click.option("--accept-changed", is_flag=True, help="though file or commit are not the same")
+@ask_option
 @started_options
 @state_option
 def command(

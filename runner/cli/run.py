@@ -4,7 +4,7 @@ import os
 
 import click
 
-from runner.cli.options import TIME, started_options, state_option
+from runner.cli.options import TIME, ask_option, started_options, state_option
 
 
 @click.command("run")
@@ -16,6 +16,7 @@ from runner.cli.options import TIME, started_options, state_option
 @click.option("--parent", metavar="ID[=URL]", help="the pipeline execution that started this one")
 @click.option("--dry-run", "-n", is_flag=True, help="say what would run; run and send nothing")
 @click.option("--json", "as_json", is_flag=True, help="with --dry-run: the very bytes")
+@ask_option
 @started_options
 @state_option
 def command(

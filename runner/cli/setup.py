@@ -16,13 +16,13 @@ from runner import commit, errors, event, providers, recorder
 from runner import execution as executions
 from runner.cli import pid1
 from runner.cli import settings as environment
-from runner.cli.identity import hostname, identity, owner
+from runner.cli.identity import actor, hostname, identity, owner
 from runner.cli.request import Request
 from runner.cli.voice import Folding, Voice
 from runner.commit import Pin
 from runner.console import Console, Scene
 from runner.engine import Surroundings
-from runner.execution import MILLISECOND, Execution
+from runner.execution import MILLISECOND, Execution, Link, rfc3339
 from runner.executors.process import ProcessExecutor
 from runner.journal import Header
 from runner.redact import Masker
@@ -52,6 +52,8 @@ class Setup:
         if not pid1.guard():
             self.voice.warn("this kernel lets steps read what this process was given")
         self.masker = self._mask()
+        for warning in request.warnings:
+            self.voice.warn(warning)
 
     def _mask(self) -> Masker:
         pipeline = self.request.plan.pipeline
@@ -61,10 +63,11 @@ class Setup:
         if short:
             names = ", ".join(short)
             self.voice.warn(f"not masked, because too short or too large: {names}")
-        for name, value in self.request.plan.parameters.items():
+        plan = self.request.plan
+        for name, value in (*plan.parameters.items(), *plan.fields.items()):
             if masker.hits(value):
                 raise errors.UsageError(
-                    f"parameter {name} holds a secret; parameters are reported",
+                    f"{name} is set to a value that holds a secret; parameters are reported",
                     "list the variable under secrets: and let the step read it",
                 )
         if masker.hits("\n".join((pipeline.name, *(job.key for job in pipeline.jobs)))):
@@ -94,7 +97,9 @@ class Setup:
         request, host = self.request, self._host.host
         start = self.clock()
         unique_id, previous = identity(host, request.plan.pipeline.name, taken)
-        before = request.blocked.header.execution if request.blocked else None
+        before = request.before.header.execution if request.before else None
+        if before and request.retried:
+            previous = Link(id=before.unique_id, url=before.url)
         return Execution(
             unique_id=unique_id,
             pipeline_id=before.pipeline_id if before else unique_id,
@@ -103,9 +108,10 @@ class Setup:
             url=host.url,
             manual=self._manual(),
             queue_time=_waited(request.queued_at or host.queued_at, start),
-            previous=None if before else previous,
-            parent=request.parent,
-            resumed_from=before.unique_id if before else "",
+            previous=None if request.blocked else previous,
+            partial_retry=request.partial,
+            parent=request.parent or (before.parent if before else None),
+            resumed_from=request.blocked.id if request.blocked else "",
         )
 
     def _manual(self) -> bool:
@@ -114,12 +120,12 @@ class Setup:
             return given
         if self._host.host.name:
             return self._host.host.manual
-        return self.request.blocked is not None or sys.stdin.isatty()
+        return self.request.before is not None or sys.stdin.isatty()
 
     def header(self, execution: Execution, pin: Pin | None, target: "Target | None") -> Header:
         """The execution's row."""
         request, settings = self.request, self.settings
-        before = request.blocked.header if request.blocked else None
+        before = request.before.header if request.before else None
         envelope = event.Envelope(
             provider_name=settings.provider,
             service=settings.service or request.plan.pipeline.service or None,
@@ -139,6 +145,8 @@ class Setup:
             pin=msgspec.json.encode(pin),
             root=(before.root or before.execution.unique_id) if before else "",
             nested=settings.nested,
+            actor=request.blocked.header.actor if request.blocked else actor(self._host.host),
+            answers=tuple(gate.answer for gate in request.plan.gates if gate.answer),
         )
 
     def labels(self, pin: Pin | None) -> recorder.Labels:
@@ -155,6 +163,7 @@ class Setup:
             did = "approved" if answer.approved else "rejected"
             tags[f"gate.{answer.gate}"] = did
             tags[f"gate.{answer.gate}.by"] = answer.who
+            tags[f"gate.{answer.gate}.at"] = rfc3339(answer.at)
             if answer.reason:
                 tags[f"gate.{answer.gate}.reason"] = self.masker.text(answer.reason)
         return recorder.Labels(

@@ -98,7 +98,7 @@ class Engine:
         self._sent: set[str] = set()
         self._news: list[Notice] = []
         self._failure: Failure | None = None
-        self._failed = self._stopping = False
+        self._failed, self._stopping = plan.broken, False
         self._signal = 0
         self.observer_errors: list[str] = []
 

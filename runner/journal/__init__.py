@@ -13,6 +13,7 @@ It does not know when an event is made (``recorder``), nor what an intake answer
     statements  one change of an execution, as SQL
     outbox      the events that wait, as SQL
     joblogs     how far each job's log has been sent, as SQL
+    travel      executions that come from another journal
     store       ``Journal``
 """
 
@@ -34,6 +35,7 @@ from runner.journal.rows import (
     Tally,
 )
 from runner.journal.store import Journal
+from runner.journal.travel import Past
 from runner.notice import GateWaiting
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "Journal",
     "Open",
     "Owner",
+    "Past",
     "Pending",
     "Row",
     "Section",

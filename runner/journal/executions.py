@@ -22,11 +22,13 @@ _header: Final = msgspec.json.Decoder(Header)
 _gates: Final = msgspec.json.Decoder(tuple[GateWaiting, ...])
 
 
-def stored(db: sqlite3.Connection) -> list[Stored]:
-    """All of them, the last begun first."""
+def stored(db: sqlite3.Connection, *, waiting: bool = False) -> list[Stored]:
+    """All of them, or those that wait for an answer, the last begun first."""
     rows = db.execute(
         "SELECT id, header, envelope, source, binding, git, git_settled, status, ended_at, gates,"
-        " answered_by FROM execution ORDER BY number DESC"
+        " answered_by FROM execution WHERE NOT ? OR status = 'blocked' AND answered_by = ''"
+        " ORDER BY number DESC",
+        (waiting,),
     ).fetchall()
     return [execution for row in rows if (execution := _decode(row))]
 

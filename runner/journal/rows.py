@@ -45,6 +45,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The unique id of the first execution of the chain; empty: this one."""
     nested: bool = False
     """Started from inside a step: never ``latest``."""
+    actor: str = ""
+    """Who started it; of a resume, who started what it goes on from."""
+    answers: tuple[Answer, ...] = ()
+    """Those that count in it: given when it began, or to an execution before it."""
+    imported: bool = False
+    """It came in a file; the workspace it ran in is not this one."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from typing import Final, Self, TypeVar
 import msgspec
 
 from runner.errors import RefusedError, SurroundingsError, UsageError
-from runner.journal import base, executions, joblogs, outbox
+from runner.journal import base, executions, joblogs, outbox, travel
 from runner.journal.home import Home
 from runner.journal.place import Place, is_alive
 from runner.journal.rows import (
@@ -33,6 +33,7 @@ from runner.journal.rows import (
 )
 from runner.journal.statements import claim as answer
 from runner.journal.statements import number, put, span
+from runner.journal.travel import Past
 from runner.notice import Answer, Result
 
 T = TypeVar("T")
@@ -136,6 +137,29 @@ class Journal:
 
         self._write(work)
 
+    def reserve(self, execution: str) -> str:
+        """The directory of an execution that arrives, made and locked until ``close``: its files
+        come first. Raises ``RefusedError`` when it is running, ``SurroundingsError`` without disk.
+        """
+        try:
+            free = not self.degraded and self._home.place.seize(execution)
+        except OSError as error:
+            raise SurroundingsError(f"nothing can be imported: {error}") from error
+        if self.degraded:
+            raise SurroundingsError(f"nothing can be imported: {self.degraded}")
+        if not free:
+            raise RefusedError(f"execution {execution} is running in another process")
+        return self.directory(execution)
+
+    def admit(self, chain: tuple[Past, ...]) -> list[str]:
+        """Take in executions that have travelled, in one commit; the ids of those that were not
+        here. Raises ``RefusedError`` when they contradict what is known here.
+        """
+        new = self._write(lambda db: travel.admit(db, chain))
+        for past in chain:
+            self._home.place.give_run(past.stored.id)
+        return new
+
     def freeze_git(self, execution: str, git: bytes | None) -> bool:
         """Settle the commit of all its events, once (None: there is none); False: it was before."""
         frozen = self._write(lambda db: base.settle_git(db, execution, git))
@@ -175,6 +199,10 @@ class Journal:
     def stored(self) -> list[Stored]:
         """All executions, the last begun first."""
         return self._read(executions.stored)
+
+    def waiting(self) -> list[Stored]:
+        """Blocked executions that nobody has answered, the last begun first."""
+        return self._read(lambda db: executions.stored(db, waiting=True))
 
     def find(self, run: str) -> Stored:
         """By unique id, an unambiguous start of one, or ``latest`` (the last begun here, not from

@@ -105,21 +105,30 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return scope.merge(gate.answer.fields for gate in self.gates if gate.answer)
 
 
-def parameters(declared: Mapping[str, Parameter], given: Mapping[str, str]) -> dict[str, str]:
-    """The value of every parameter; raises ``UsageError`` with all that is wrong with ``given``."""
-    wrong = [f"unknown parameter {name}" for name in given if name not in declared]
+def parameters(
+    declared: Mapping[str, Parameter],
+    given: Mapping[str, str],
+    *,
+    noun: str = "parameter",
+    option: str = "-p",
+) -> dict[str, str]:
+    """The value of every parameter; raises ``UsageError`` with all that is wrong with ``given``.
+
+    Fields of a gate are parameters by another ``noun``, given with another ``option``.
+    """
+    wrong = [f"unknown {noun} {name}" for name in given if name not in declared]
     values: dict[str, str] = {}
     for name, parameter in declared.items():
         value = given.get(name, parameter.default)
         if value is None:
-            wrong.append(f"parameter {name} has no default and was not given")
+            wrong.append(f"{noun} {name} has no default and was not given")
         elif parameter.choices and value not in parameter.choices:
-            wrong.append(f"parameter {name}: {value!r} is not one of {listed(parameter.choices)}")
+            wrong.append(f"{noun} {name}: {value!r} is not one of {listed(parameter.choices)}")
         else:
             values[name] = value
     if wrong:
-        known = f"declared: {listed(declared)}" if declared else "the pipeline declares none"
-        raise UsageError("\n".join(wrong), f"give values with -p NAME=VALUE; {known}")
+        known = f"declared: {listed(declared)}" if declared else "none is declared"
+        raise UsageError("\n".join(wrong), f"give values with {option} NAME=VALUE; {known}")
     return values
 
 

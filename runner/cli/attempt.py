@@ -1,0 +1,95 @@
+"""Another attempt at an execution: which one, whether it may be, what of it is carried over.
+
+Owns every refusal of a retry: what is said is the state of the run, and nothing changes. Which jobs
+run again is ``plan.retry``'s.
+"""
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from runner import event, plan
+from runner.cli import launch, origin, places
+from runner.cli.request import Options, Request
+from runner.errors import RefusedError
+from runner.event import Status
+from runner.journal import Journal, Stored
+from runner.plan import Again, Decision, Plan
+
+
+def request(
+    run: str,
+    again: Again,
+    options: Options,
+    environ: Mapping[str, str],
+    *,
+    accept_changed: bool,
+) -> Request:
+    """The execution that runs again; raises ``RefusedError`` when there is nothing to."""
+    state = places.state(options.state, environ)
+    warnings: list[str] = []
+    journal = launch.open_journal(state, os.path.dirname(state), warnings.append, environ)
+    try:
+        stored = journal.find(run)
+        _see_ended(stored, again)
+        history = origin.history(journal, stored)
+        ran = _ran(journal, stored)
+    finally:
+        journal.close()
+    declared = origin.declared(stored, environ, accept_changed=accept_changed)
+    made = plan.make(
+        declared.pipeline,
+        given=declared.given(stored),
+        selection=stored.header.selection,
+        history=history,
+        again=again,
+    )
+    return Request(
+        place=declared.place,
+        text=declared.text,
+        given=stored.header.parameters,
+        selection=stored.header.selection,
+        plan=made,
+        options=msgspec.structs.replace(options, state=state),
+        retried=stored,
+        partial=bool(ran - _to_run(made, stored)),
+        results={job.key: job.result for job in made.jobs if job.result},
+        warnings=tuple(warnings),
+    )
+
+
+def _see_ended(stored: Stored, again: Again) -> None:
+    short, status = stored.id[:8], stored.status
+    if status is None:
+        raise RefusedError(f"{short} is still running", "wait until it has ended")
+    if status is Status.BLOCKED and stored.answered_by:
+        raise RefusedError(
+            f"{short} was answered: execution {stored.answered_by[:8]} goes on from it",
+            f"signalbox retry {stored.answered_by[:8]}",
+        )
+    if status is Status.BLOCKED:
+        gates = ", ".join(gate.gate for gate in stored.gates)
+        raise RefusedError(
+            f"{short} is blocked at {gates}: answer it first",
+            f"signalbox resume {short} --approve or --reject",
+        )
+    good = status in {Status.SUCCESS, Status.SKIPPED}
+    if good and not again.jobs and not again.everything:
+        raise RefusedError(
+            f"nothing failed in {short}: it ended with {status.value}",
+            "--from JOB or --all runs it again all the same",
+        )
+
+
+def _ran(journal: Journal, stored: Stored) -> set[str]:
+    """The ids of the jobs that ran in this very execution."""
+    rows = (row for row in journal.events(stored.id) if row.level == "job")
+    return {row.id for row in rows if event.decode(row.body).status is not Status.SKIPPED}
+
+
+def _to_run(made: Plan, stored: Stored) -> set[str]:
+    """The ids that the jobs which run again had in it."""
+    execution = stored.header.execution
+    again = (job.key for job in made.jobs if job.decision is not Decision.DONE)
+    return {execution.job_id(key) for key in again}
