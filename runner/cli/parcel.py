@@ -28,7 +28,7 @@ from runner import keep, seal
 from runner.cli import custody, customs
 from runner.commit import Pin
 from runner.errors import RefusedError, SurroundingsError, UsageError
-from runner.journal import Header, Journal, Past, Stored
+from runner.journal import Header, Journal, Past, State, Stored
 from runner.seal import Kept, Trust
 
 LOG: Final = 16 * 1024 * 1024
@@ -84,6 +84,8 @@ def pack(journal: Journal, stored: Stored, path: str, environ: Mapping[str, str]
         raise RefusedError(f"{stored.id[:8]} is still running", "export it when it has ended")
     sealed, key = _sealed(journal, stored, environ)
     line = custody.chain(journal, stored)
+    for one in line:
+        _hush(journal, one)
     chain = tuple(_past(journal, one) for one in line)
     papers = {"executions.json": msgspec.json.encode(chain), "seal": sealed}
     if len(papers["executions.json"]) > _EXECUTIONS:
@@ -111,6 +113,17 @@ def _sealed(journal: Journal, stored: Stored, environ: Mapping[str, str]) -> tup
         custody.believe(journal, stored, environ)
         return custody.read(path), custody.key_of(environ)
     return seal.paper("seal", seal.encode(custody.seal_of(journal, stored)), ""), ""
+
+
+def _hush(journal: Journal, stored: Stored) -> None:
+    """From now on two may send its events: a running one must not come after the other's final."""
+    stale = [
+        event.seq
+        for event in journal.events(stored.id)
+        if event.state is State.WAITING and not event.final
+    ]
+    if stale:
+        journal.settle(stale, State.SUPERSEDED)
 
 
 def _past(journal: Journal, stored: Stored) -> Past:

@@ -1,0 +1,389 @@
+"""State that travels: exported, imported elsewhere, believed or refused, gone on from."""
+
+import contextlib
+import hashlib
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner import keep, seal
+from runner.cli import parcel
+from runner.errors import RefusedError
+from runner.keep import Scope
+from tests.conftest import KEY as API_KEY
+from tests.conftest import Workspace, by_level, tags
+from tests.intake_server import Server
+
+KEY = "a-key-that-signs-what-a-gate-leaves"
+SECRET = "hunter2hunter2"
+PIPELINE = """
+    name: Gated
+    parameters: { TARGET: { default: staging } }
+    secrets: [NPM_TOKEN]
+    jobs:
+      build:
+        keep: [dist/**]
+        steps:
+          - |
+            mkdir -p dist/bin
+            echo "made for $TARGET" > dist/bin/app
+            chmod 755 dist/bin/app
+            ln -sf bin/app dist/link
+            echo "token $NPM_TOKEN"
+            echo VERSION=7 >> "$SIGNALBOX_OUTPUT"
+            echo "TOKEN=$NPM_TOKEN" >> "$SIGNALBOX_OUTPUT"
+      approve: { needs: [build], gate: "Deploy to $TARGET?" }
+      deploy:
+        needs: [approve]
+        steps: ['test "$VERSION" = 7 && test -x dist/bin/app && cat dist/link >> deployed']
+"""
+
+
+class Desk(Workspace):
+    """Another machine: another path, user's home, hostname; a clone of the same repository."""
+
+    @classmethod
+    def of(cls, other: Workspace, place: Path) -> "Desk":
+        path, home = place / "deep" / "checkout", place / "somebody"
+        path.parent.mkdir(parents=True)
+        home.mkdir()
+        other.git("clone", "-q", str(other.path), str(path))
+        other.git(
+            "-C", str(path), "remote", "set-url", "origin", "https://git.example.test/team/app"
+        )
+        return cls(path, home)
+
+
+class Origin(Workspace):
+    """Where runs are made: one that nobody signed, and one that was signed."""
+
+    plain = signed = ""
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Origin:
+    place = tmp_path_factory.mktemp("origin")
+    for name in ("work", "home"):
+        (place / name).mkdir()
+    made = Origin(place / "work", place / "home")
+    made.git("init", "-q", "-b", "main")
+    made.git("remote", "add", "origin", "https://git.example.test/team/app.git")
+    made.write(PIPELINE)
+    made.commit()
+    made.environ |= {"NPM_TOKEN": SECRET, "DD_API_KEY": API_KEY}
+    made.plain, made.signed = str(place / "plain.tar"), str(place / "signed.tar")
+    for box, key in ((made.plain, ""), (made.signed, KEY)):
+        ended = made.run("run", "--local", SIGNALBOX_STATE_KEY=key)
+        assert ended.code == 75, ended.err
+        assert made.run("export", box, SIGNALBOX_STATE_KEY=key).code == 0
+    return made
+
+
+@pytest.fixture
+def desk(origin: Origin, tmp_path: Path) -> Desk:
+    return Desk.of(origin, tmp_path)
+
+
+def test_a_run_goes_on_at_another_machine(
+    workspace: Workspace, tmp_path: Path, server: Server
+) -> None:
+    workspace.write(PIPELINE)
+    workspace.commit()
+    box, desk = str(tmp_path / "run.tar"), Desk.of(workspace, tmp_path / "elsewhere")
+    assert workspace.to(server).run("run", NPM_TOKEN=SECRET).code == 75
+    assert workspace.run("export", box).code == 0
+    desk.write("of another build\n", "dist/bin/app")
+    assert desk.to(server).run("import", box).code == 0
+    assert "token ***" in desk.run("logs").out
+    ended = desk.run("resume", "--approve", "approve")
+    assert ended.code == 0, ended.err
+    assert (desk.path / "deployed").read_text() == "made for staging\n"
+    assert (desk.path / "dist/link").readlink() == Path("bin/app")
+    first, second = by_level(server.events, "pipeline")
+    assert second["pipeline_id"] == first["unique_id"]
+    assert tags(second)["resumed_from"] == first["unique_id"]
+    assert [job["name"] for job in by_level(server.events, "job")] == ["build", "deploy"]
+
+
+def test_nothing_secret_is_in_the_file_and_the_same_run_is_the_same_file(
+    origin: Origin, tmp_path: Path
+) -> None:
+    again = tmp_path / "again.tar"
+    assert origin.run("export", str(again), SIGNALBOX_STATE_KEY=KEY).code == 0
+    raw = Path(origin.signed).read_bytes()
+    assert raw == again.read_bytes()
+    for secret in (SECRET, KEY, API_KEY):
+        assert secret.encode() not in raw
+    assert again.stat().st_mode & 0o077 == 0
+
+
+def test_what_waits_travels_and_two_who_send_it_do_no_harm(
+    workspace: Workspace, tmp_path: Path, server: Server
+) -> None:
+    workspace.write(PIPELINE)
+    workspace.commit()
+    box, desk = str(tmp_path / "run.tar"), Desk.of(workspace, tmp_path / "elsewhere")
+    workspace.to(server).run("run", "--local")
+    workspace.run("export", box)
+    desk.to(server).run("import", box)
+    assert desk.run("flush", "latest").code == 0
+    assert server.event("pipeline")["status"] == "blocked"
+    assert workspace.run("flush", "latest").code == 0
+
+
+def test_an_import_is_idempotent_and_an_older_state_is_refused(
+    origin: Origin, desk: Desk, tmp_path: Path
+) -> None:
+    assert [desk.run("import", origin.plain).code for _ in range(2)] == [0, 0]
+    assert len(desk.run("list", "--json").json) == 1
+    assert desk.run("resume", "--approve", "approve").code == 0
+    older = desk.run("import", origin.plain)
+    assert older.code == 5
+    assert "older state" in older.err
+
+
+def test_an_answer_given_elsewhere_comes_home(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.write(PIPELINE)
+    workspace.commit()
+    box, desk = str(tmp_path / "run.tar"), Desk.of(workspace, tmp_path / "elsewhere")
+    workspace.run("run")
+    workspace.run("export", box)
+    run = desk.run("import", box).out.strip()
+    desk.run("resume", "--reject", "approve")
+    desk.run("export", f"{box}.2")
+    assert workspace.run("import", f"{box}.2").code == 0
+    refused = workspace.run("resume", run, "--approve", "approve")
+    assert refused.code == 5
+    assert "answered already" in refused.err
+
+
+def test_a_key_believes_only_what_it_signed(origin: Origin, desk: Desk) -> None:
+    assert desk.run("import", origin.signed, SIGNALBOX_STATE_KEY="another key").code == 5
+    looked = desk.run("import", origin.signed)  # looking needs no key, going on does
+    assert looked.code == 0
+    assert "SIGNALBOX_STATE_KEY" in looked.err
+    assert desk.run("resume", "--approve", "approve").code == 5
+    assert desk.run("resume", "--approve", "approve", SIGNALBOX_STATE_KEY=KEY).code == 0
+
+
+def test_what_is_not_signed_is_refused_where_there_is_a_key(origin: Origin, desk: Desk) -> None:
+    assert desk.run("import", origin.plain, SIGNALBOX_STATE_KEY=KEY).code == 5
+    assert desk.run("import", origin.plain).code == 0
+    refused = desk.run("resume", "--approve", "approve", SIGNALBOX_STATE_KEY=KEY)
+    assert refused.code == 5
+    assert "not signed" in refused.err
+
+
+def changed(box: str, place: Path, old: bytes, new: bytes) -> str:
+    """The file with its executions changed, and sizes and sums made to fit."""
+    with tarfile.open(box) as tar:
+        members = {member.name: read(tar, member) for member in tar}
+    assert old in members["executions.json"]
+    members["executions.json"] = members["executions.json"].replace(old, new)
+    line, _, body = members["contents"].partition(b"\n")
+    contents = msgspec.json.decode(body, type=parcel.Contents)
+    sums = [
+        msgspec.structs.replace(
+            member,
+            size=len(members[member.name]),
+            sha256=hashlib.sha256(members[member.name]).hexdigest(),
+        )
+        for member in contents.members
+    ]
+    whole = msgspec.json.encode(msgspec.structs.replace(contents, members=tuple(sums)))
+    members["contents"] = line + b"\n" + whole
+    with tarfile.open(place / "changed.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return str(place / "changed.tar")
+
+
+def read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    source = tar.extractfile(member)
+    assert source
+    return source.read()
+
+
+def test_a_tampered_state_is_refused(origin: Origin, desk: Desk, tmp_path: Path) -> None:
+    forged = changed(origin.signed, tmp_path, b'"7"', b'"8"')
+    with pytest.raises(RefusedError):
+        parcel.read(forged, KEY)
+    assert desk.run("import", origin.signed, SIGNALBOX_STATE_KEY=KEY).code == 0
+    journal = desk.path / ".signalbox/journal.db"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole.replace(b'"VERSION":"7"', b'"VERSION":"8"'))
+    refused = desk.run("resume", "--approve", "approve", SIGNALBOX_STATE_KEY=KEY)
+    assert refused.code == 5
+    assert "it was changed" in refused.err
+    journal.write_bytes(whole)
+    (archive,) = (desk.path / ".signalbox/runs").glob("*/*.tar")
+    archive.write_bytes(archive.read_bytes().replace(b"made for staging", b"made for strange"))
+    assert desk.run("resume", "--approve", "approve", SIGNALBOX_STATE_KEY=KEY).code == 5
+    assert not (desk.path / "deployed").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"VERSION":', b'"LD_PRELOAD":'),
+        (b'"file":"pipeline.yml"', b'"file":"../../etc/pipeline.yml"'),
+        (b'"workspace":""', b'"workspace":"/"'),
+        (b'"final":true', b'"final":false'),
+        (b'"status":"blocked"', b'"status":"running"'),
+        (b'"asked":', b'"asked":-'),
+        (b'"source":"', b'"source":"AAAA'),
+        (b'"gates":[', b'"gates":[{},'),
+    ],
+)
+def test_T20_a_forged_state_is_refused_though_nobody_signed(
+    origin: Origin, tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    with pytest.raises(RefusedError):
+        parcel.read(changed(origin.plain, tmp_path, old, new), "")
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_T20_no_byte_of_the_file_can_crash_the_import(origin: Origin, data: st.DataObject) -> None:
+    raw = bytearray(Path(origin.plain).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
+    box = origin.path.parent / "mutated.tar"
+    box.write_bytes(raw)
+    try:
+        found = parcel.read(str(box), "")
+    except RefusedError:
+        return
+    assert found.chain[-1].stored.header.source.startswith(b"\nname: Gated")
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("../outside", ""),
+        ("/tmp/outside", ""),
+        ("dist/../../outside", ""),
+        ("dist/.git/hooks/post-checkout", ""),
+        ("pipeline.yml", ""),
+        ("dist/link", "../../outside"),
+        ("dist/link", "/etc/passwd"),
+        ("dist/link", "a/../../.."),
+        (".signalbox/journal.db", ""),
+    ],
+)
+def test_T16_an_archive_writes_nothing_but_what_the_job_keeps(
+    tmp_path: Path, name: str, target: str
+) -> None:
+    archive, workspace = tmp_path / "kept.tar", tmp_path / "work"
+    workspace.mkdir()
+    with tarfile.open(archive, "w") as tar:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = (tarfile.SYMTYPE, target) if target else (b"0", "")
+        tar.addfile(member)
+    scope = Scope(
+        workspace=str(workspace),
+        patterns=("dist/**", ".signalbox/**"),
+        apart=str(workspace / ".signalbox"),
+    )
+    with pytest.raises(RefusedError):
+        keep.restore(scope, str(archive), keep.digest(str(archive)), replace=True)
+    assert {path.name for path in tmp_path.rglob("*")} <= {"kept.tar", "work", "dist"}
+
+
+def test_a_file_is_put_back_through_no_link(tmp_path: Path) -> None:
+    archive, workspace, outside = tmp_path / "kept.tar", tmp_path / "work", tmp_path / "outside"
+    (workspace / "dist").mkdir(parents=True)
+    outside.mkdir()
+    (workspace / "dist/app").write_text("good")
+    scope = Scope(workspace=str(workspace), patterns=("dist",), apart=str(tmp_path / "state"))
+    made = keep.archive(scope, str(archive))
+    (workspace / "dist/app").unlink()
+    (workspace / "dist").rmdir()
+    (workspace / "dist").symlink_to(outside)
+    with pytest.raises(RefusedError):
+        keep.restore(scope, str(archive), made.sha256, replace=True)
+    assert not list(outside.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kept"),
+    [
+        ("dist/**", ["dist/.hidden", "dist/a", "dist/sub/b"]),
+        ("dist", ["dist/.hidden", "dist/a", "dist/sub/b"]),
+        ("dist/*", ["dist/.hidden", "dist/a", "dist/sub/b"]),
+        ("**/b", ["dist/sub/b", "other/b"]),
+        ("dist/?", ["dist/a"]),
+        ("[no]*/b", ["other/b"]),
+        ("*/[!a]", ["other/b"]),
+        ("./other/../b", []),
+        ("[z-a]", []),
+        ("**", ["dist/.hidden", "dist/a", "dist/sub/b", "other/b"]),
+    ],
+)
+def test_what_a_pattern_keeps(tmp_path: Path, pattern: str, kept: list[str]) -> None:
+    for name in ("dist/.hidden", "dist/a", "dist/sub/b", "other/b", ".git/config", "state/journal"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    state = str(tmp_path / "state")
+    assert keep.find(Scope(workspace=str(tmp_path), patterns=(pattern,), apart=state)) == kept
+
+
+def test_where_the_run_was_only_what_is_missing_comes_back(workspace: Workspace) -> None:
+    workspace.write(PIPELINE)
+    workspace.run("run")
+    (workspace.path / "dist/bin/app").write_text("mended by hand\n")
+    (workspace.path / "dist/link").unlink()
+    assert workspace.run("resume", "--approve", "approve").code == 0
+    assert (workspace.path / "deployed").read_text() == "mended by hand\n"
+
+
+def test_R11_what_was_too_much_to_keep_is_missed_before_anything_runs(
+    workspace: Workspace,
+) -> None:
+    workspace.write("""
+        name: Large
+        jobs:
+          build: { keep: [dist], steps: ['mkdir dist; truncate -s 201M dist/large'] }
+          approve: { needs: [build], gate: "Go on?" }
+          deploy: { needs: [approve], steps: ['touch deployed'] }
+    """)
+    ended = workspace.run("run")
+    assert ended.code == 75
+    assert "more than 200 MB" in ended.err
+    (workspace.path / "dist/large").rename(workspace.path / "large")
+    (workspace.path / "dist").rmdir()
+    refused = workspace.run("resume", "--approve", "approve")
+    assert refused.code == 5
+    assert "more than 200 MB" in refused.err
+    (workspace.path / "large").rename(workspace.path / "dist")
+    assert workspace.run("resume", "--approve", "approve").code == 0
+
+
+def test_what_runs_is_not_exported_and_what_is_no_file_not_imported(workspace: Workspace) -> None:
+    assert workspace.run("export", "run.tar").code == 2
+    assert workspace.run("import", "run.tar").code == 2
+    (workspace.path / "run.tar").write_bytes(os.urandom(2000))
+    assert workspace.run("import", "run.tar").code == 5
+
+
+def test_the_seal_is_one_form_and_any_change_breaks_it() -> None:
+    body = b'{"a":1}'
+    signed = seal.paper("seal", body, KEY)
+    assert seal.read("seal", signed, KEY) == (body, seal.Trust.GOOD)
+    assert seal.read("seal", signed, "")[1] is seal.Trust.UNCHECKED
+    assert seal.read("seal", seal.paper("seal", body, ""), KEY)[1] is seal.Trust.UNSIGNED
+    for at in range(len(signed)):
+        broken = signed[:at] + bytes([signed[at] ^ 1]) + signed[at + 1 :]
+        with contextlib.suppress(ValueError):
+            assert seal.read("seal", broken, KEY)[1] is not seal.Trust.GOOD
+    as_contents = signed.replace(b" seal ", b" contents ")
+    assert seal.read("contents", as_contents, KEY)[1] is seal.Trust.FORGED
