@@ -1,6 +1,7 @@
 """The action, without its container: inputs become a run, and its end outputs and a page."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,28 @@ def test_T13_a_file_that_a_step_turned_into_a_link_is_not_followed(
     assert done.code == 0, done.text
     assert victim.read_text() == "untouched"
     assert "warning" in done.err
+
+
+def test_state_travels_as_one_file(action: Action, tmp_path: Path) -> None:
+    action.run({})
+    state, first = action.workspace.path / action.outputs["state"], action.outputs["pipeline-id"]
+    box = tmp_path / "downloaded.tar"
+    state.rename(box)
+    shutil.rmtree(action.workspace.path / ".signalbox")
+    assert action.run({"state": str(box)}).code == 2
+    answer = {"state": str(box), "resume-run": "latest", "approve": "approve"}
+    done = action.run(answer)
+    assert done.code == 0, done.text
+    assert "deployed" in done.text
+    assert (action.outputs["pipeline-id"], action.outputs["state"]) == (first, "")
+    assert action.run(answer).code == 5
+
+
+def test_what_failed_runs_again_from_its_file(action: Action, tmp_path: Path) -> None:
+    action.workspace.write("name: Flaky\njobs: { a: { steps: ['test -e mended'] } }\n")
+    assert action.run({}).code == 1
+    box = tmp_path / "downloaded.tar"
+    (action.workspace.path / action.outputs["state"]).rename(box)
+    shutil.rmtree(action.workspace.path / ".signalbox")
+    (action.workspace.path / "mended").touch()
+    assert action.run({"state": str(box), "retry": "failed"}).code == 0

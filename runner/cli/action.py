@@ -12,7 +12,7 @@ from typing import Final
 import click
 
 from runner import commit, manifest, plan
-from runner.cli import answer, launch, places
+from runner.cli import answer, attempt, launch, places
 from runner.cli import settings as environment
 from runner.cli.handover import Handover
 from runner.cli.launch import Options, Request
@@ -28,6 +28,8 @@ _SETTINGS: Final = {
     "service": "DD_SERVICE",
 }
 """Inputs that stand for a variable."""
+_NEW: Final = ("pipeline", "steps", "name", "job", "parameters")
+"""Inputs of a run that starts from nothing."""
 _PRIVILEGED: Final = {
     "pull_request_target": "pull_request.head.repo.full_name",
     "workflow_run": "workflow_run.head_repository.full_name",
@@ -74,11 +76,32 @@ def command() -> int:
         refuse_untrusted(os.environ)
     settings = {name: inputs[given] for given, name in _SETTINGS.items() if inputs[given]}
     environ = {**os.environ, **settings}
-    request = _resume(inputs, environ) if inputs["resume-run"] else _run(inputs)
+    _bring(inputs, environ)
+    request = _request(inputs, environ)
     handover = Handover(environ, lambda text: click.echo(f"! warning: {text}", err=True))
     code = launch.run(request, environ)
     handover.write(places.state(request.options.state, environ, request.place.workspace), code)
     return SUCCESS if code == BLOCKED and blocked == "success" else code
+
+
+def _request(inputs: Inputs, environ: Mapping[str, str]) -> Request:
+    if inputs["retry"]:
+        return _retry(inputs, environ)
+    return _resume(inputs, environ) if inputs["resume-run"] else _run(inputs)
+
+
+def _bring(inputs: Inputs, environ: Mapping[str, str]) -> None:
+    """Import the run in the file that the input ``state`` names, if it names one."""
+    if not os.path.isfile(inputs["state"]):
+        return
+    if not inputs["resume-run"] and not inputs["retry"]:
+        raise UsageError(
+            f"input state names a file, {inputs['state']}: a run that is to go on",
+            "say resume-run: latest, or retry: failed",
+        )
+    from runner.cli import import_  # noqa: PLC0415
+
+    import_.take_in(inputs["state"], None, environ, lambda text: click.echo(text, err=True))
 
 
 def _run(inputs: Inputs) -> Request:
@@ -99,8 +122,7 @@ def _run(inputs: Inputs) -> Request:
 
 
 def _resume(inputs: Inputs, environ: Mapping[str, str]) -> Request:
-    new = ("pipeline", "steps", "name", "job", "parameters")
-    extra = [name for name in new if inputs[name]]
+    extra = [name for name in _NEW if inputs[name]]
     if extra:
         raise UsageError(
             f"inputs resume-run and {extra[0]} exclude each other",
@@ -116,9 +138,21 @@ def _resume(inputs: Inputs, environ: Mapping[str, str]) -> Request:
     )
 
 
+def _retry(inputs: Inputs, environ: Mapping[str, str]) -> Request:
+    """``failed``, ``all``, or the jobs to begin at."""
+    extra = [name for name in (*_NEW, "approve", "reject", "reason") if inputs[name]]
+    if extra:
+        raise UsageError(f"inputs retry and {extra[0]} exclude each other")
+    named = inputs.lines("retry")
+    jobs = () if named in {("failed",), ("all",)} else named
+    again = plan.Again(jobs=jobs, everything=named == ("all",))
+    run = inputs["resume-run"] or "latest"
+    return attempt.request(run, again, _options(inputs), environ, accept_changed=False)
+
+
 def _options(inputs: Inputs) -> Options:
     return Options(
-        state=inputs["state"] or None,
+        state=None if os.path.isfile(inputs["state"]) else inputs["state"] or None,
         tags=environment.pairs(inputs.lines("tags"), "input tags"),
         measures=environment.measures(inputs.lines("measures"), "input measures"),
     )

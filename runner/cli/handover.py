@@ -53,11 +53,11 @@ class Handover:
             if not ours:
                 return {}, ""
             told = past.tell(journal, ours[0], self._environ)
-            return self._outputs(ours[0], told), markdown.page(
-                told, past.summaries(journal, ours[0])
-            )
+            page = markdown.page(told, past.summaries(journal, ours[0]))
+            outputs = self._outputs(ours[0], told)
         finally:
             journal.close()
+        return {**outputs, "state": self._state(state, ours[0])}, page
 
     def _outputs(self, stored: Stored, told: report.Told) -> dict[str, str]:
         return {
@@ -66,6 +66,27 @@ class Handover:
             "url": self._link(stored) or told.url,
             "gate": "\n".join(gate.gate for gate in stored.gates),
         }
+
+    def _state(self, state: str, stored: Stored) -> str:
+        """What can go on or be tried again, as a file to upload; relative to the workspace, for a
+        container sees it at another path than the steps after this one.
+        """
+        if stored.status in {Status.SUCCESS, Status.SKIPPED, None}:
+            return ""
+        from runner.cli import launch, parcel  # noqa: PLC0415
+
+        try:
+            journal = launch.open_journal(state, os.path.dirname(state), self._warn, self._environ)
+            path = os.path.join(journal.directory(stored.id), "state.tar")
+            try:
+                parcel.pack(journal, stored, path, self._environ)
+            finally:
+                journal.close()
+        except SignalboxError as error:
+            self._warn(f"no state to upload: {error.message}")
+            return ""
+        inside = os.path.relpath(path, self._environ.get("GITHUB_WORKSPACE") or os.getcwd())
+        return path if inside.startswith("..") else inside
 
     def _link(self, stored: Stored) -> str:
         found = settings.read(self._environ)
