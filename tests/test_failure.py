@@ -190,9 +190,9 @@ def test_the_place_that_a_compiler_or_a_checker_names(line: str, place: str) -> 
 
 
 def test_the_message_begins_where_a_line_sounds_like_a_reason() -> None:
-    output = b"one\ntwo\nmain.c:1: error: no\n  int x\nmake: *** [all] Error 1\n\n"
+    output = b"one\ntwo\nlinks could not be read: 3\n  a.md\nmake: *** [all] Error 1\n\n"
     assert explain(Exit(code=2), output).failure.message == (
-        "main.c:1: error: no\n  int x\nmake: *** [all] Error 1"
+        "links could not be read: 3\n  a.md\nmake: *** [all] Error 1"
     )
 
 
@@ -245,11 +245,13 @@ def test_lines_for_a_person_are_few_and_short() -> None:
 
 
 def test_a_long_message_loses_whole_lines_from_its_middle() -> None:
-    output = b"error: first\n" + b"".join(b"%02d " % number * 250 + b"\n" for number in range(19))
+    output = b"this failed first\n" + b"".join(
+        b"%02d " % number * 250 + b"\n" for number in range(19)
+    )
     message = explain(Exit(code=1), output).failure.message
     assert len(message) <= MESSAGE_LIMIT
     first, *rest = message.split("\n")
-    assert first == "error: first"
+    assert first == "this failed first"
     assert [line[:2] for line in rest] == [f"{number:02}" for number in range(13, 19)]
 
 

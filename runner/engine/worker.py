@@ -216,7 +216,7 @@ class Worker(threading.Thread):
         said, warnings = self._said(transcript, keep=exit_.ok)
         again = not exit_.ok and attempt <= step.retry and self.stop.reason is None
         again = again and not self._limit_hit
-        why, lines, place = self._why(exit_, transcript, command.limit)
+        why, lines, place = self._why(exit_, transcript, command)
         finished = StepFinished(
             job=self.planned.key,
             index=index,
@@ -238,7 +238,7 @@ class Worker(threading.Thread):
         return finished
 
     def _why(
-        self, exit_: Exit, transcript: Transcript, limit: float | None
+        self, exit_: Exit, transcript: Transcript, command: Command
     ) -> tuple[Failure | None, str, str]:
         """The failure, lines for people, the place in the code."""
         if exit_.ok:
@@ -247,7 +247,13 @@ class Worker(threading.Thread):
 
         message = self._around.masker.text(exit_.message)
         said = msgspec.structs.replace(exit_, message=message)
-        found = failure.explain(said, transcript.tail(), limit=limit)
+        found = failure.explain(
+            said,
+            transcript.tail(),
+            limit=command.limit,
+            workspace=self._around.directory,
+            directory=command.cwd,
+        )
         return found.failure, found.lines, found.place
 
     def _settle(self, step: Step, finished: StepFinished) -> None:

@@ -4,19 +4,42 @@ Owns the choice of ``error.type``, ``domain``, ``message`` and ``stack`` (interf
 what is read out of a program's output. Does not mask: what comes in is masked already, so it may be
 cut anywhere.
 
-Output is read by READERS, in order; of each thing they find, the first counts. How a step ended is
-a fact, so output may make a failure the provider's, but never takes that back.
+Each family of tools has a reader; a reader tells everything it sees, and here it is weighed: the
+last cause counts, what only repeats it does not, and an error after which the program went on was
+survived. How a step ended is a fact, so output may make a failure the provider's, but never takes
+that back. The files::
+
+    output        lines, findings, limits
+    surroundings  disk, memory, network, registries, the Docker engine
+    tools         shells, make, git, docker build, CTest, TAP, and every ``error: ...``
+    python        tracebacks, pytest, unittest, pip
+    javascript    Node, Jest, Vitest, Mocha, ESLint, bundlers, npm
+    java          exceptions, Maven, Gradle, JUnit
+    native        Go and Rust at run time, go test, sanitizers
+    compilers     ``file:line:col: error``: compilers, linkers, type checkers, linters
+    places        ``file:line``, relative to the workspace
 """
 
 import math
 import re
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from runner.event import MESSAGE_LIMIT, Domain, Failure
+from runner.event import Domain, Failure
+from runner.failure import (
+    compilers,
+    java,
+    javascript,
+    native,
+    places,
+    python,
+    surroundings,
+    tools,
+)
+from runner.failure.output import Finding, Output, Reader, Weight, cut, fitted, shown
 from runner.notice import Exit, Reason
 
 TAIL: Final = 64 * 1024
@@ -27,8 +50,6 @@ WIDTH: Final = 500
 """Characters of such a line."""
 STACK_LIMIT: Final = 20_000
 """Characters of a stack: the intake names no limit; 200 frames have less."""
-_RECENT: Final = 50
-"""Lines from the end that may hold the reason: what was said earlier was survived."""
 
 _DOMAINS: Final = {
     Reason.EXITED: Domain.USER,
@@ -66,37 +87,34 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """The last lines of output that say something, SHOWN at most."""
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one reader saw. Empty: nothing of that kind."""
-
-    reason: Reason | None = None
-    message: str = ""
-    stack: str = ""
-    place: str = ""
-
-
-Reader = Callable[[Exit, Sequence[str]], Finding | None]
-
-
-def explain(exit: Exit, tail: bytes, *, limit: float | None = None) -> Explained:  # noqa: A002
-    """Why it failed. ``tail``: the end of its output, masked; ``limit``: the seconds it had."""
-    output = _lines(tail[-TAIL:].decode(errors="replace"))
-    said = [line for line in output if line][-SHOWN:]
+def explain(
+    exit: Exit,  # noqa: A002
+    tail: bytes,
+    *,
+    limit: float | None = None,
+    workspace: str = "",
+    directory: str = "",
+) -> Explained:
+    """Why it failed. ``tail``: the end of its output, masked; ``limit``: the seconds it had. Places
+    are told relative to ``workspace``; the step ran in ``directory``.
+    """
     ended = _as_signal(exit)
-    found = _read(ended, output)
+    output = Output(ended, tail[-TAIL:].decode(errors="replace"))
+    said = [line for line in output.lines if line][-SHOWN:]
+    found = _read(output)
     reason = _reason(ended, found)
-    why = [found.message] if found.message else _that_say_why(said)
+    why = found.message.split("\n") if found.message else _that_say_why(said)
     spoken = why and (reason is Reason.EXITED or reason is found.reason)
     fact = [] if spoken else [_fact(ended, reason, limit)]
     return Explained(
         failure=Failure(
-            domain=_domain(reason),
+            domain=Domain.PROVIDER if found.provider else _domain(reason),
             type=reason.value,
-            message=_fitted([*fact, *(why if reason is not Reason.CANCELED else ())]),
-            stack=_fitted(found.stack.split("\n"), STACK_LIMIT) if found.stack else None,
+            message=fitted([*fact, *(why if reason is not Reason.CANCELED else ())]),
+            stack=fitted(found.stack.split("\n"), STACK_LIMIT) if found.stack else None,
         ),
-        place=found.place,
-        lines="\n".join(_cut(line, WIDTH) for line in said),
+        place=places.placed(output, found.place, found.start, workspace, directory),
+        lines="\n".join(cut(line, WIDTH) for line in said),
     )
 
 
@@ -118,8 +136,12 @@ def _domain(reason: Reason) -> Domain:
 
 
 def _reason(ended: Exit, found: Finding) -> Reason:
-    """What was read goes before a plain exit code, and to make it the provider's failure."""
-    if found.reason and (ended.reason is Reason.EXITED or _domain(found.reason) is Domain.PROVIDER):
+    """What was read goes before a plain exit code, before a signal that memory explains, and to
+    make it the provider's failure.
+    """
+    plain = ended.reason is Reason.EXITED
+    memory = found.reason is Reason.OUT_OF_MEMORY and ended.reason is Reason.SIGNAL
+    if found.reason and (plain or memory or _domain(found.reason) is Domain.PROVIDER):
         return found.reason
     return ended.reason
 
@@ -134,7 +156,7 @@ def _fact(ended: Exit, reason: Reason, limit: float | None) -> str:
             fact = "no result in time" if limit is None else f"no result after {_span(limit)}"
         case _:
             fact = _FACTS[reason]
-    more = " ".join(_lines(ended.message.encode(errors="replace").decode()))
+    more = " ".join(shown(ended.message.encode(errors="replace").decode()))
     return f"{fact}: {more}" if more and reason is ended.reason else fact
 
 
@@ -159,91 +181,125 @@ def _span(seconds: float) -> str:
 
 # ── what the output says ─────────────────────────────────────────────────────────────────────────
 
-
-def _read(ended: Exit, output: Sequence[str]) -> Finding:
-    """What all readers found together. Who was stopped from outside does not say why."""
-    if ended.reason not in {Reason.EXITED, Reason.SIGNAL}:
-        return Finding()
-    findings = [found for reader in READERS if (found := reader(ended, output))]
-    return Finding(
-        reason=next((one.reason for one in findings if one.reason), None),
-        message=next((one.message for one in findings if one.message), ""),
-        stack=next((one.stack for one in findings if one.stack), ""),
-        place=next((one.place for one in findings if one.place), ""),
-    )
-
-
-def _disk_full(_ended: Exit, output: Sequence[str]) -> Finding | None:
-    """ENOSPC and EDQUOT, as strerror(3) has them."""
-    for line in reversed(output[-_RECENT:]):
-        if "No space left on device" in line or "Disk quota exceeded" in line:
-            return Finding(reason=Reason.DISK_FULL, message=line.strip())
-    return None
-
-
-_NOT_RUN: Final = {
-    127: (
-        Reason.COMMAND_NOT_FOUND,
-        re.compile(r": (command not found|not found|No such file or directory)$"),
-    ),
-    126: (
-        Reason.NOT_EXECUTABLE,
-        re.compile(r": (Permission denied|Is a directory|cannot execute.*|bad interpreter.*)$"),
-    ),
-}
-_SCRIPT: Final = re.compile(r"^\S+: (?=(line )?\d+: )")
-
-
-def _not_run(ended: Exit, output: Sequence[str]) -> Finding | None:
-    """What shells say when there is no such command (127) or it is none (126); POSIX, 2.8.2. bash
-    calls a missing interpreter a missing file, with 126.
-    """
-    reason, pattern = _NOT_RUN.get(ended.code, (None, None))
-    for line in reversed(output[-5:]):
-        if reason and pattern and pattern.search(line):
-            return Finding(reason=reason, message=_SCRIPT.sub("", line.strip()))
-    return None
-
-
-_HEADER: Final = re.compile(r"([\s|]*)Traceback \(most recent call last\):")
-_FRAME: Final = re.compile(r'\s+File "(.+?)", line (\d+)')
-_FOREIGN: Final = re.compile(r"/(site|dist)-packages/|/lib(64)?/python\d")
-
-
-def _traceback(_ended: Exit, output: Sequence[str]) -> Finding | None:
-    """The last traceback of Python; of chained ones that is what was not caught."""
-    start, header = next(
-        ((at, m) for at in range(len(output) - 1, -1, -1) if (m := _HEADER.match(output[at]))),
-        (0, None),
-    )
-    if header is None:
-        return None
-    body = [line[header.end(1) :] for line in output[start:]]
-    end = next((at for at, line in enumerate(body) if at and line[:1].strip()), 0)
-    if not end or len(body) - end > _RECENT:
-        return None
-    frames = [frame for line in body[:end] if (frame := _FRAME.match(line))]
-    places = [f"{frame[1]}:{frame[2]}" for frame in frames if not frame[1].startswith("<")]
-    own = [place for place in places if not _FOREIGN.search(place)] or places or [""]
-    return Finding(message=body[end], stack="\n".join(body[: end + 1]), place=own[-1])
-
-
-_PLACE: Final = re.compile(
-    r"\s*(?:\S+: )?([^\s:()'\"]+\.[A-Za-z]\w*):(\d+)"
-    r"(?::\d+)?:? +(?:fatal )?(?:\w*[Ee]rror|\w*Exception)\b"
+READERS: Final[tuple[Reader, ...]] = (
+    surroundings.read,
+    tools.read,
+    python.read,
+    javascript.read,
+    java.read,
+    native.read,
+    compilers.read,
 )
+_RECENT: Final = 50
+"""Lines after a cause: what was said earlier was survived."""
+_PASSING: Final = 10
+"""The same for what may pass by itself: a network that failed once and then did not."""
+_WENT_ON: Final = 2
+"""Lines of its own that a program prints when it has survived an error."""
 
 
-def _place(_ended: Exit, output: Sequence[str]) -> Finding | None:
-    """The first ``file:line: error`` of compilers, type checkers, pytest."""
-    for line in output[-_RECENT:]:
-        if match := _PLACE.match(line[:WIDTH]):
-            return Finding(place=f"{match[1]}:{match[2]}")
-    return None
+_NOTHING: Final = Finding(start=0, end=0, message="")
 
 
-READERS: Final[tuple[Reader, ...]] = (_disk_full, _not_run, _traceback, _place)
+def _read(output: Output) -> Finding:
+    """What all readers found together. Who was stopped from outside does not say why."""
+    if output.ended.reason not in {Reason.EXITED, Reason.SIGNAL}:
+        return _NOTHING
+    found = [finding for reader in READERS for finding in reader(output)]
+    since = _since(output, found)
+    chosen = _chosen(found, since)
+    if chosen is None:
+        return _NOTHING
+    whole = _whole(output, chosen, found, since)
+    repeated = chosen.weight is Weight.CONSEQUENCE
+    return msgspec.structs.replace(whole, message="") if repeated else whole
 
+
+def _since(output: Output, found: Sequence[Finding]) -> list[int]:
+    """For each line, how many after it are explained by nothing: the program went on."""
+    explained = {at for one in found for at in range(one.start, one.end + 1)}
+    counts = [0] * (len(output.lines) + 1)
+    for at in range(len(output.lines) - 1, -1, -1):
+        own = at not in explained and not tools.repeats(output.lines[at])
+        counts[at] = counts[at + 1] + own
+    return counts
+
+
+def _chosen(found: Sequence[Finding], since: Sequence[int]) -> Finding | None:
+    """The last cause; a line that calls itself an error when the program went on after the cause;
+    else what says that something failed.
+    """
+    last = {
+        weight: max((one for one in found if one.weight is weight), key=_reach, default=None)
+        for weight in Weight
+    }
+    cause, plain = last[Weight.CAUSE], last[Weight.PLAIN]
+    if cause and since[cause.end + 1] > _limit(cause):
+        cause = None
+    if plain and since[plain.end + 1] > _RECENT:
+        plain = None
+    if (
+        cause
+        and plain
+        and since[cause.end + 1] - since[max(plain.start, cause.end + 1)] >= _WENT_ON
+    ):
+        return plain
+    return cause or plain or last[Weight.CONSEQUENCE]
+
+
+def _reach(finding: Finding) -> tuple[int, int]:
+    """The later its end the better, then the more it spans."""
+    return finding.end, finding.end - finding.start
+
+
+def _limit(cause: Finding) -> int:
+    passing = cause.provider and cause.start == cause.end and cause.reason is not Reason.DISK_FULL
+    return _PASSING if passing else _RECENT
+
+
+def _whole(
+    output: Output, chosen: Finding, found: Sequence[Finding], since: Sequence[int]
+) -> Finding:
+    """With what other readers say of the same lines: whose failure it is, the stack, the place."""
+    near = [one for one in found if one.start <= chosen.end and one.end >= chosen.start]
+    around = [one for one in near if (one.provider or one.reason) and _raises(chosen, one)]
+    outer = [one for one in found if one.weight is Weight.CONSEQUENCE and one.end >= chosen.start]
+    told = any(one.message in chosen.message for one in around)
+    why = around[-1].message if around and not told and not chosen.test else ""
+    reason = next((one.reason for one in (chosen, *around) if one.reason), None)
+    said = chosen.message.split("\n")
+    lines = [why] if why and not any(line in why for line in said) else []
+    placed = next((one for one in (chosen, *near, *outer) if one.place), chosen)
+    return msgspec.structs.replace(
+        chosen,
+        start=placed.start,
+        message="\n".join([*lines, *said, *_more(output, chosen, since)]),
+        reason=reason,
+        provider=any(one.provider for one in (chosen, *around)),
+        stack=chosen.stack or next((one.stack for one in near if one.stack), ""),
+        place=placed.place,
+    )
+
+
+def _raises(chosen: Finding, one: Finding) -> bool:
+    """A test chose its peers and may speak of anything: there only a full disk or memory counts,
+    as the error of the test.
+    """
+    if not chosen.test or one is chosen:
+        return True
+    said = one.message.removeprefix("E").strip()
+    return one.reason is not None and said in chosen.message and "assert" not in said.lower()
+
+
+def _more(output: Output, chosen: Finding, since: Sequence[int]) -> list[str]:
+    """The last lines of all, when they may belong to a message of several lines."""
+    if not chosen.more or since[chosen.end + 1] > _PASSING:
+        return []
+    after = range(chosen.end + 1, len(output.lines))
+    return [output.lines[at] for at in after if since[at] > since[at + 1]]
+
+
+_MINOR: Final = re.compile(r"\bwarn(?:ing)?\b|\bdeprecat|\b(?:0|no) (?:error|fail)", re.IGNORECASE)
 _SAYS_WHY: Final = re.compile(
     r"error|exception|fatal|fail|panic|abort|assert|denied|refused|invalid|undefined|unexpected"
     r"|cannot|can't|could not|unable to|not found|no such|timed out|killed|segmentation fault",
@@ -253,37 +309,6 @@ _SAYS_WHY: Final = re.compile(
 
 def _that_say_why(said: list[str]) -> list[str]:
     """From the first line that sounds like a reason; if none does, the last few."""
-    first = next((at for at, line in enumerate(said) if _SAYS_WHY.search(line)), len(said) - 5)
+    sounds = (at for at, x in enumerate(said) if _SAYS_WHY.search(x) and not _MINOR.search(x))
+    first = next((at for at in sounds if not tools.repeats(said[at])), len(said) - 5)
     return said[max(first, 0) :]
-
-
-# ── text ─────────────────────────────────────────────────────────────────────────────────────────
-
-_SEQUENCE: Final = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
-    r"|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # OSC: titles, links
-    r"|\x1b[PX^_][^\x1b\n]*(?:\x1b\\)?"
-    r"|\x1b[ -/]*[0-~]?"
-)
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def _lines(text: str) -> list[str]:
-    """The lines as they stood on a terminal at last, without what steers one."""
-    shown = (line.rstrip("\r").rpartition("\r")[2] for line in _SEQUENCE.sub("", text).split("\n"))
-    return [_CONTROL.sub("", line).rstrip() for line in shown]
-
-
-def _cut(line: str, width: int) -> str:
-    return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def _fitted(lines: Iterable[str], limit: int = MESSAGE_LIMIT) -> str:
-    """The first line and as many of the last as fit; a line that is too long by itself is cut."""
-    first, *rest = (_cut(line, limit // 2 - 1) for line in lines)
-    room = limit - len(first)
-    kept = len(rest)
-    while kept and len(rest[kept - 1]) < room:
-        kept -= 1
-        room -= len(rest[kept]) + 1
-    return "\n".join([first, *rest[kept:]])

@@ -1,0 +1,185 @@
+"""What Node, Jest, Vitest, Mocha, ESLint, bundlers and npm print when they fail."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from runner.failure.output import Finding, Output, Weight, joined
+
+_NPM: Final = r"npm (?:error|ERR!) ?"
+_THROWN: Final = r"(?:Uncaught )?(?:\w+\.)*\w*(?:Error|Exception)\b(?: \[\w+\])*(?::|$)"
+_AT: Final = r"\s+at .*:\d+:\d+\)?(?: \{)?$"
+_FRAME: Final = (
+    r"\s+(?:at|\u276f) (?:.*?\()?(?:async )?(?:file://)?([^\s()]+):(\d+):\d+\)?(?: \{)?$"
+)
+_FOREIGN: Final = r"node:|internal/|\[|.*node_modules/|<"
+_LIFECYCLE: Final = frozenset({"1", "2", "127", "126", "137", "ELIFECYCLE"})
+_NOISE: Final = (
+    r"(?:code|errno|syscall) |A complete log|For a full report|If you are behind a proxy"
+    r"|In most cases|/.*-report\.txt$|\d+$"
+)
+
+
+def read(output: Output) -> Iterator[Finding]:
+    """Everything of JavaScript."""
+    if output.has("    at "):
+        yield from _thrown(output)
+    if output.has("npm error", "npm ERR!"):
+        yield from _npm(output)
+    if output.has("Test Suites: ", "Tests: "):
+        yield from _jest(output)
+    if output.has("Test Files  "):
+        yield from _vitest(output)
+    if output.has(" failing"):
+        yield from _mocha(output)
+    if output.has("✖ ", " problem"):
+        yield from _eslint(output)
+    if output.has("[ERROR] ", "error during build"):
+        yield from _bundler(output)
+
+
+def frame(lines: Sequence[str]) -> str:
+    """The first frame in the user's own code."""
+    frames = (match for line in lines if (match := re.match(_FRAME, line)))
+    own = next((match for match in frames if not re.match(_FOREIGN, match[1])), None)
+    return f"{own[1]}:{own[2]}" if own else ""
+
+
+def _thrown(output: Output) -> Iterator[Finding]:
+    """The last error that was thrown and has a stack."""
+    lines = [re.sub("^" + _NPM, "", line) for line in output.lines]
+    for start in range(len(lines) - 1, -1, -1):
+        if not re.match(_THROWN, lines[start]) and "[TimeoutError]" not in lines[start]:
+            continue
+        first = next(
+            (at for at in range(start, len(lines[: start + 20])) if re.match(_AT, lines[at])), 0
+        )
+        if first:
+            yield _error(lines, start, first)
+            return
+
+
+def _error(lines: Sequence[str], start: int, first: int) -> Finding:
+    end = first
+    while end + 1 < len(lines) and re.match(r"\s+\S|\}|Emitted '|Node\.js v|$", lines[end + 1]):
+        end += 1
+        if lines[end].startswith("Node.js v"):
+            break
+    above = lines[max(start - 8, 0) : start]
+    at = [m for line in above if (m := re.match(r"(?:file://)?(/\S+):(\d+)$", line))]
+    stack = "\n".join(lines[start : end + 1]).rstrip()
+    shell = "Command failed" in lines[start]
+    return Finding(
+        start=start,
+        end=end,
+        message=joined(lines[start:first][:6]),
+        place=frame(lines[first : end + 1]) or (f"{at[-1][1]}:{at[-1][2]}" if at else ""),
+        stack=re.sub(r"\n+Node\.js v\S+$", "", stack),
+        weight=Weight.CONSEQUENCE if shell else Weight.CAUSE,
+    )
+
+
+def _npm(output: Output) -> Iterator[Finding]:
+    end = output.last(_NPM)
+    start = end
+    while start and re.match(_NPM, output.lines[start - 1]):
+        start -= 1
+    lines = [re.sub("^" + _NPM, "", line).rstrip() for line in output.lines[start : end + 1]]
+    code = next((line[5:] for line in lines if line.startswith("code ")), "")
+    said = [line for line in lines if line and not re.match(_NOISE, line)]
+    child = code in _LIFECYCLE or any(line.startswith("Lifecycle script") for line in lines)
+    yield Finding(
+        start=start,
+        end=end,
+        message=joined(said[:12] or lines[:1]),
+        weight=Weight.CONSEQUENCE if child else Weight.CAUSE,
+        provider=bool(re.fullmatch(r"E5\d\d|E429", code)),
+    )
+
+
+def _jest(output: Output) -> Iterator[Finding]:
+    end = output.last(r"(?:Test Suites|Tests): +\d+ failed")
+    titles = [at for at, _ in output.find(r"  ● (?!Console)", 0, max(end, 0))]
+    if not titles:
+        return
+    summary = output.last(r"Summary of all failing tests", end)
+    titles = [at for at in titles if at > summary]
+    body = output.lines[titles[0] : titles[1] if len(titles) > 1 else end]
+    code = next((n for n, line in enumerate(body) if re.match(r"\s+>? *\d+ \|", line)), len(body))
+    other = [output.lines[at] for at in titles[1:]]
+    yield Finding(
+        start=titles[0],
+        end=output.run(r"(?:Test|Tests|Snapshots|Time|Ran all)\b", end),
+        message=joined([*body[:code][:15], *other]),
+        place=frame(body),
+        stack="\n".join(line[4:] for line in body if re.match(_AT, line)),
+        test=True,
+    )
+
+
+def _vitest(output: Output) -> Iterator[Finding]:
+    end = output.last(r" *Test Files +(?:\d+ \w+ \| )*\d+ failed")
+    titles = [at for at, _ in output.find(r" *FAIL +\S", 0, max(end, 0))]
+    if not titles:
+        return
+    body = output.lines[titles[0] : titles[1] if len(titles) > 1 else end]
+    other = [output.lines[at] for at in titles[1:]]
+    yield Finding(
+        start=titles[0],
+        end=output.run(r" *(?:Test Files|Tests|Errors|Start at|Duration) |$", end),
+        message=joined([*body[:2], *other]),
+        place=frame(body),
+        test=True,
+    )
+
+
+def _mocha(output: Output) -> Iterator[Finding]:
+    start = output.last(r"  \d+ failing$")
+    titles = [at for at, _ in output.find(r"  \d+\) ", max(start, 0))] if start >= 0 else []
+    if not titles:
+        return
+    body = output.lines[titles[0] : titles[1] if len(titles) > 1 else None]
+    stack = next((n for n, line in enumerate(body) if re.match(_AT, line)), len(body))
+    why = next((n for n, line in enumerate(body) if re.match(r"\s+" + _THROWN, line)), stack)
+    title = re.sub(r"^\d+\) ", "", " ".join(" ".join(body[:why]).split()))
+    others = [output.lines[at] for at in titles[1:]]
+    yield Finding(
+        start=start,
+        end=len(output.lines) - 1 if len(titles) == 1 else output.last(r"\s+at "),
+        message=joined([title, *body[why:stack][:6], *others]),
+        place=frame(body),
+        stack=joined(body[stack:]),
+        test=True,
+    )
+
+
+def _eslint(output: Output) -> Iterator[Finding]:
+    end = output.last(r"✖ \d+ problem")
+    rows = list(output.find(r"\s+(\d+):\d+\s+error\s+(.+)", 0, max(end, 0)))
+    if not rows:
+        return
+    files = [at for at, _ in output.find(r"\S", 0, rows[-1][0])] or [0]
+    said, file = [], 0
+    for at, row in rows[:50]:
+        while file + 1 < len(files) and files[file + 1] < at:
+            file += 1
+        said.append(f"{output.lines[files[file]]}:{row[1]}: {' '.join(row[2].split())}")
+    place = said[0].partition(": ")[0]
+    yield Finding(start=rows[0][0] - 1, end=end, message=joined(said), place=place)
+
+
+def _bundler(output: Output) -> Iterator[Finding]:
+    """esbuild, and what is built on it; Rollup and Vite."""
+    for at, _ in output.find(r"[✘X] \[ERROR\] "):
+        spot = next(output.find(r"\s+(\S+?):(\d+):\d+:$", at, at + 4), None)
+        place = f"{spot[1][1]}:{spot[1][2]}" if spot else ""
+        end = output.run(r"\s+\S|$|\d+ errors?$", at + 1)
+        yield Finding(start=at, end=end, message=output.lines[at], place=place)
+        return
+    start = output.last(r"error during build:$")
+    if 0 <= start < len(output.lines) - 1:
+        end = output.run(r"\S.*|\s+at ", start + 1)
+        spot = next(output.find(r"file: (?:file://)?(\S+?):(\d+):\d+$", start, end + 1), None)
+        place = f"{spot[1][1]}:{spot[1][2]}" if spot else ""
+        said = [x for x in output.lines[start + 1 : end + 1] if not x.startswith(" ")]
+        yield Finding(start=start, end=end, message=joined(said[:4]), place=place)

@@ -1,0 +1,156 @@
+"""What Python, pytest, unittest and pip print when they fail."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from runner.failure.output import Finding, Output, Weight, joined
+
+_HEADER: Final = r"([\s|]*)Traceback \(most recent call last\):"
+_FRAME: Final = r'\s*File "(.+?)", line (\d+)'
+FOREIGN: Final = r".*?(?:/(?:site|dist)-packages/|/lib(?:64)?/python\d)"
+_CHILD: Final = r"(?:subprocess\.)?CalledProcessError: |.*\bSystemExit: \d"
+_SECTION: Final = r"_{3,} .+ _{3,}$"
+
+
+def read(output: Output) -> Iterator[Finding]:
+    """Everything of Python."""
+    if output.has("Traceback (most"):
+        yield from _traceback(output)
+    if output.has("SyntaxError: ", "IndentationError: ", "TabError: "):
+        yield from _syntax(output)
+    if output.has(" in 0.", "failed", " error"):
+        yield from _pytest(output)
+    if output.has("FAILED (failures=", "FAILED (errors="):
+        yield from _unittest(output)
+    if output.has("No matching distribution", "subprocess-exited-with-error"):
+        yield from _pip(output)
+
+
+def _traceback(output: Output) -> Iterator[Finding]:
+    """The last one; of chained ones that is what was not caught."""
+    start = output.last(_HEADER)
+    header = re.match(_HEADER, output.lines[start])
+    edge = header.end(1) if header else 0
+    body = [line[edge:] for line in output.lines[start:]]
+    end = next((at for at, line in enumerate(body) if at and line[:1].strip()), 0)
+    if end:
+        yield Finding(
+            start=_chain(output, start),
+            end=start + end,
+            message=body[end],
+            stack="\n".join(body[: end + 1]),
+            place=_own(body[:end]),
+            weight=Weight.CONSEQUENCE if re.match(_CHILD, body[end]) else Weight.CAUSE,
+            more=not edge,
+        )
+
+
+def _chain(output: Output, start: int) -> int:
+    """Where the first of chained tracebacks begins."""
+    links = r"(?:During handling of|The above exception was)"
+    while start > 1 and re.match(links, output.lines[start - 2]):
+        before = output.last(_HEADER, start - 2)
+        if before < 0:
+            break
+        start = before
+    return start
+
+
+def _own(body: Sequence[str]) -> str:
+    """The last frame in the user's own code."""
+    frames = [frame for line in body if (frame := re.match(_FRAME, line))]
+    own = [f for f in frames if not f[1].startswith("<") and not re.match(FOREIGN, f[1])]
+    return f"{own[-1][1]}:{own[-1][2]}" if own else ""
+
+
+def _syntax(output: Output) -> Iterator[Finding]:
+    """A file that is no Python: no traceback, a frame alone."""
+    for at, _ in output.find(r"(?:Syntax|Indentation|Tab)Error: "):
+        start = output.last(_FRAME + "$", at)
+        if at - 5 < start < at:
+            stack = "\n".join(output.lines[start : at + 1])
+            place = _own(output.lines[start:at])
+            yield Finding(start=start, end=at, message=output.lines[at], place=place, stack=stack)
+
+
+def _pytest(output: Output) -> Iterator[Finding]:
+    end = output.last(r"=* ?(?:\d+ \w+, )*\d+ (?:failed|errors?)\b.* in \d+\.\d+s")
+    if end < 0:
+        none = output.last(r"=* ?no tests ran in ")
+        if none >= 0:
+            said = output.lines[none].strip("= ")
+            yield Finding(start=none, end=none, message=said, weight=Weight.PLAIN)
+        return
+    headers = [at for at, _ in output.find(r"=+ (?:FAILURES|ERRORS) =+$", 0, end)]
+    summary = max(output.last(r"=+ short test summary info =+$", end), -1)
+    start = headers[0] if headers else max(summary, 0)
+    first = _first(output, start, summary if summary > start else end)
+    named = [
+        output.lines[at] for at, _ in output.find(r"(?:FAILED|ERROR) \S", max(summary, 0), end)
+    ]
+    why = [line[1:] for line in first if re.match(r"E\s", line)]
+    reasons = named if named and " - " in named[0] else [*named[:1], *why, *named[1:]]
+    yield Finding(
+        start=start,
+        end=end,
+        message=joined(reasons or [output.lines[end].strip("= ")]),
+        place=_crash(first),
+        stack="\n".join(first),
+        test=True,
+    )
+
+
+def _first(output: Output, start: int, end: int) -> Sequence[str]:
+    """The lines of the first failure, without its title."""
+    titles = [at for at, _ in output.find(_SECTION, start, end)]
+    if not titles:
+        return [line for line in output.lines[start + 1 : end] if line]
+    stop = titles[1] if len(titles) > 1 else end
+    captured = next((at for at, _ in output.find(r"-+ Captured ", titles[0], stop)), stop)
+    other = next((at for at, _ in output.find(r"=+ \w", titles[0], captured)), captured)
+    return output.lines[titles[0] + 1 : other]
+
+
+def _crash(section: Sequence[str]) -> str:
+    """Where a test broke: the last place that is not in a library."""
+    found = [m for line in section if (m := re.match(r"(\S+\.py):(\d+)(?:: |$)", line))]
+    if section and re.match(r"E\s", section[0]):  # --tb=line: one failure after the other
+        found = found[:1]
+    own = [match for match in found if not re.match(FOREIGN, match[1])]
+    return f"{own[-1][1]}:{own[-1][2]}" if own else _own(section)
+
+
+def _unittest(output: Output) -> Iterator[Finding]:
+    end = output.last(r"FAILED \((?:failures|errors)=")
+    titles = [at for at, _ in output.find(r"(?:FAIL|ERROR): \S+ \(", 0, end)]
+    if not titles:
+        return
+    body = output.lines[titles[0] + 2 : titles[1] - 1 if len(titles) > 1 else end]
+    why = next(
+        (line for line in reversed(body) if re.match(r"[\w.]+(?:Error|Exception)\b", line)), ""
+    )
+    named = [output.lines[at] for at in titles]
+    yield Finding(
+        start=titles[0],
+        end=end,
+        message=joined([named[0], why, *named[1:]]),
+        place=_own(body),
+        stack="\n".join(body).strip(),
+        test=True,
+    )
+
+
+def _pip(output: Output) -> Iterator[Finding]:
+    end = output.last(r"ERROR: No matching distribution")
+    if end >= 0:
+        before = output.find(r"WARNING: Retrying|Could not fetch URL|ERROR: Could not find", 0, end)
+        start = next((at for at, _ in before), end)
+        lines = (output.lines[at] for at, _ in output.find(r"ERROR: ", start, end + 1))
+        yield Finding(start=start, end=end, message=joined(lines))
+    start = output.last(r"\s*(?:error: )?subprocess-exited-with-error")
+    if start >= 0:
+        end = output.last(r"\s*(?:note: |hint: |error: |╰─>|\u00d7 |ERROR: )")
+        said = output.lines[start + 2 : start + 3] or [output.lines[start]]
+        consequence = Weight.CONSEQUENCE
+        yield Finding(start=start, end=max(end, start), message=joined(said), weight=consequence)

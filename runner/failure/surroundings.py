@@ -1,0 +1,194 @@
+"""What is nobody's code: the disk, memory, the network, a registry, the Docker engine.
+
+Words as libraries and tools have them, found anywhere in a line. A peer on the same machine is the
+step's own, and who is not named may be one: then only what cannot be a peer's counts, as a name
+that does not resolve.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from runner.failure.output import Finding, Output
+from runner.notice import Reason
+
+_NEAR: Final = 300
+"""Lines from the end."""
+_DISK: Final = (
+    "no space left on device",
+    "disk quota exceeded",
+    "enospc:",
+    "not enough disk space",
+)
+_MEMORY: Final = (
+    "cannot allocate memory",
+    "enomem",
+    "virtual memory exhausted",
+    "out of memory: kill",
+    "oomkilled",
+    "insufficient memory for the java runtime",
+    "could not reserve enough space for",
+    "killed signal terminated program",
+    "out of memory allocating",
+    "llvm error: out of memory",
+    "failed to reserve page summary memory",
+    "runtime: out of memory",
+)
+_HEAP: Final = (
+    "javascript heap out of memory",
+    "java.lang.outofmemoryerror",
+    "gc overhead limit exceeded",
+    "std::bad_alloc",
+)
+_IMAGE: Final = (
+    "pull access denied for",
+    "manifest unknown",
+    "failed to resolve source metadata",
+    "failed to resolve reference",
+    "error pulling image configuration",
+    "toomanyrequests:",
+    "errimagepull",
+    "imagepullbackoff",
+)
+_NAME: Final = (
+    "could not resolve host",
+    "name or service not known",
+    "temporary failure in name resolution",
+    "temporary failure resolving",
+    "nodename nor servname provided",
+    "getaddrinfo enotfound",
+    "getaddrinfo eai_again",
+    ": no such host",
+    "java.net.unknownhostexception",
+    "unable to resolve host address",
+    "unknown host ",
+    "failed to resolve '",
+)
+_WAY: Final = (
+    "network is unreachable",
+    "no route to host",
+    "ehostunreach",
+    "enetunreach",
+    "connection timed out",
+    "operation timed out",
+    "connect etimedout",
+    "esockettimedout",
+    "i/o timeout",
+    "tls handshake timeout",
+    "connecttimeouterror",
+    "readtimeouterror",
+    "connecttimeout=",
+    "connect timed out",
+    "read econnreset",
+    "connection reset by peer",
+    "net/http: request canceled",
+    "unexpected eof while reading",
+)
+_TRUST: Final = (
+    "ssl certificate problem",
+    "server certificate verification failed",
+    "certificate_verify_failed",
+    "certificate verify failed",
+    "x509: certificate",
+    "self_signed_cert",
+    "self-signed certificate",
+    "unable to verify the first certificate",
+    "cert_has_expired",
+    "pkix path building failed",
+    "is not trusted.",
+    "sslhandshakeexception",
+    "gnutls_handshake() failed",
+    "problem confirming the ssl certificate",
+)
+_REFUSED: Final = (
+    "connection refused",
+    "econnrefused",
+    "couldn't connect to server",
+    "failed to connect to ",
+    " was refused - did you",
+)
+_ENGINE: Final = (
+    "cannot connect to the docker daemon",
+    "failed to connect to the docker api",
+    "error during connect: ",
+)
+_LOCAL: Final = re.compile(r"localhost|\b127\.\d+\.\d+\.\d+|\[?::1\b|\b0\.0\.0\.0\b")
+_HOST: Final = (
+    r"https?://[^/\s]|host='|\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]:\d"
+    r"|(?:host|to|server)[ \"]+[\w-]+\.[\w.-]+"
+)
+_STATUS: Final = re.compile(
+    r"the requested url returned error: (?:5\d\d|429)\b.*|(?:reading|get) .*: (?:5\d\d|429) "
+    r"|.*status(?: code|:)?:? (?:5\d\d|429)\b|e: failed to fetch .* 5\d\d |http error 5\d\d while"
+)
+_SERVED: Final = (
+    "fatal: unable to access",
+    "go: ",
+    "transfer",
+    "could not get",
+    "e: failed to fetch",
+)
+_SERVED_TOO: Final = (
+    "received unexpected http status",
+    "http error 5",
+    "error response from daemon",
+)
+_SOURCE: Final = re.compile(
+    r"\s*(?:>  |\d+ ?\||assert\b|E?\s+assert|[+-] |#)|\s+at "
+    r"|(?!warning: retrying).*\bwarn(?:ing)?\b"
+)
+
+
+def read(output: Output) -> Iterator[Finding]:
+    """One finding for each line that says so."""
+    lines = output.lines[-_NEAR:]
+    skipped = len(output.lines) - len(lines)
+    text = "\n".join(lines).lower()
+    words = [(words, kind) for kind, all_ in _KINDS for words in all_ if words in text]
+    for at, line in enumerate(lines):
+        low = line.lower()
+        kind = next((kind for word, kind in words if word in low), "")
+        if kind and (found := _finding(kind, line, low, skipped + at)):
+            yield found
+
+
+_KINDS: Final = (
+    ("disk", _DISK),
+    ("memory", _MEMORY),
+    ("heap", _HEAP),
+    ("image", _IMAGE),
+    ("engine", _ENGINE),
+    ("network", _NAME),
+    ("trust", (*_WAY, *_TRUST)),
+    ("refused", _REFUSED),
+    ("served", (*_SERVED, *_SERVED_TOO)),
+)
+
+
+def _finding(kind: str, line: str, low: str, at: int) -> Finding | None:
+    reason = _REASONS.get(kind)
+    if reason is None and not _away(kind, low):
+        return None
+    if _SOURCE.match(low):
+        return None
+    provider = kind != "heap"
+    return Finding(start=at, end=at, message=line.strip(), reason=reason, provider=provider)
+
+
+_REASONS: Final = {
+    "disk": Reason.DISK_FULL,
+    "memory": Reason.OUT_OF_MEMORY,
+    "heap": Reason.OUT_OF_MEMORY,
+    "image": Reason.IMAGE_PULL,
+}
+
+
+def _away(kind: str, low: str) -> bool:
+    """Whether it is something beyond this machine that failed."""
+    if kind in {"network", "engine"}:
+        return True
+    if _LOCAL.search(low):
+        return False
+    if kind == "refused":
+        return re.search(_HOST, low) is not None
+    return kind == "trust" or _STATUS.search(low) is not None

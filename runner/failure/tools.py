@@ -1,0 +1,177 @@
+"""What shells, make, git, CTest, TAP and any program say: ``error: ...``; and who repeats it.
+
+Owns the tools that have no stack and no compiler's row, and the lines that only say that something
+else failed.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from runner.failure.output import Finding, Output, Weight, joined
+from runner.notice import Reason
+
+_NOT_RUN: Final = {
+    127: (
+        Reason.COMMAND_NOT_FOUND,
+        r".*: (?:command not found|not found|No such file or directory)$",
+    ),
+    126: (
+        Reason.NOT_EXECUTABLE,
+        r".*: (?:Permission denied|Is a directory|cannot execute.*|bad interpreter.*)$",
+    ),
+}
+_SCRIPT: Final = re.compile(r"^\S+: (?=(line )?\d+: )")
+_REPEATED: Final = (
+    r"g?make(?:\[\d+\])?: (?:\*\*\* \[|Leaving|Entering|Target .* not remade)|collect2: error: ld"
+    r"|error: could not compile|error: aborting due to|error: test failed|error: build failed"
+    r"|warning: build failed|compilation terminated|ninja: build stopped|FAILED: "
+    r"|exit status \d+$|script returned exit code|.*Process completed with exit code"
+    r"|error Command failed|.*ELIFECYCLE|info Visit https://yarnpkg|npm (?:error|ERR!)|npm notice"
+    r"|-- Configuring incomplete|See also \"|Found \d+ errors?|\d+ errors?(?: generated)?\.?$"
+    r"|ERROR: failed to (?:solve|build)|Dockerfile:\d+$|-{6,}|\s+\d+ \| |\s*>>> | > \[|FAIL\b"
+    r"|Some errors have|For more information|hint: |note: |Errors while running CTest"
+    r"|\[INFO\]|\[WARNING\]|\[ERROR\]|BUILD FAILED|\d+ actionable tasks?|\* Try|> (?:Run|Get) "
+    r"|tar: (?:Error is not|Child returned|Exiting)|\S*::error|BEGIN failed--compilation"
+    r"|.*(?:Execution of \S+|had) (?:aborted due to )?compilation errors"
+)
+_PLAIN: Final = (
+    r"(?:\S+ )?(?:[\w.@/+ -]{1,60}(?:\[\d+\])?: )?(?:line \d+: )?(?:\[?(?:[Ee]rror|ERROR|[Ff]atal"
+    r"|FATAL|CRITICAL|critical|E)\]?(?:\[\w+\])?(?: \w+)?[:!]|\[(?:error|ERROR)\] |error [A-Z]"
+    r"|ERR_\w+ |panic: |Permission denied \(|Host key verification failed|Error .{3,})"
+)
+_QUIET: Final = r"(?:.*\b(?:0|no) errors?\b)|.*\b(?:warning|WARN)\b"
+_SPOT: Final = (
+    r"(?P<a>(?![^/.]+: )[^\s:]+): line (?P<b>\d+): |.* at (?P<c>[^\s-]\S*) line (?P<d>\d+)[.,]"
+)
+
+
+def read(output: Output) -> Iterator[Finding]:
+    """Everything of other tools."""
+    yield from _not_run(output)
+    yield from _git(output)
+    yield from _make(output)
+    yield from _docker(output)
+    yield from _tests(output)
+    yield from _plain(output)
+
+
+def repeats(line: str) -> bool:
+    """Whether a line says only that something else failed, or nothing."""
+    return not line or re.match(_REPEATED, line) is not None
+
+
+def _not_run(output: Output) -> Iterator[Finding]:
+    """What shells say when there is no such command (127) or it is none (126); POSIX, 2.8.2. bash
+    calls a missing interpreter a missing file, with 126.
+    """
+    reason, pattern = _NOT_RUN.get(output.ended.code, (None, ""))
+    last = [at for at, line in enumerate(output.lines) if not repeats(line)][-5:]
+    for at in reversed(last):
+        if reason and re.match(pattern, output.lines[at]):
+            said = _SCRIPT.sub("", output.lines[at].strip())
+            yield Finding(start=at, end=at, message=said, reason=reason)
+            return
+
+
+def _git(output: Output) -> Iterator[Finding]:
+    """Merges and pushes; ``fatal:`` is plain."""
+    for pattern in (r"CONFLICT \(", r" ! \[(?:remote )?rejected\]"):
+        rows = list(output.find(pattern))
+        if rows:
+            end = output.run(
+                r"error: |hint: |Automatic merge|Auto-merging|CONFLICT| ! ", rows[0][0]
+            )
+            lines = output.lines[rows[0][0] : end + 1]
+            said = joined(line for line in lines if not line.startswith(("hint: ", "Auto-")))
+            yield Finding(start=rows[0][0], end=end, message=said)
+
+
+def _make(output: Output) -> Iterator[Finding]:
+    own = r"g?make(?:\[\d+\])?: (?:\*\*\* No rule|\S+: (?:No such file|Command not|Permission))"
+    for at, _ in output.find(own):
+        yield Finding(start=at, end=at, message=output.lines[at])
+        return
+    for at, match in output.find(r"g?make(?:\[\d+\])?: \*\*\* \[(?:([^\s:]+):(\d+): )?.*\]"):
+        place = f"{match[1]}:{match[2]}" if match[1] else ""
+        weight = Weight.CONSEQUENCE
+        yield Finding(start=at, end=at, message=output.lines[at], place=place, weight=weight)
+        return
+
+
+def _docker(output: Output) -> Iterator[Finding]:
+    """A build: what failed in it was printed before; the Dockerfile's line is the place."""
+    end = output.last(r"ERROR: failed to (?:solve|build)")
+    if end < 0:
+        return
+    start = next((at for at, _ in output.find(r"-{6}$", 0, end)), end)
+    spot = next(output.find(r"(\S*Dockerfile\S*):(\d+)$", start, end), None)
+    yield Finding(
+        start=start,
+        end=end,
+        message=output.lines[end],
+        place=f"{spot[1][1]}:{spot[1][2]}" if spot else "",
+        weight=Weight.CONSEQUENCE,
+    )
+
+
+def _tests(output: Output) -> Iterator[Finding]:
+    """CTest and TAP: names of what failed."""
+    start = output.last(r"The following tests FAILED:")
+    if start >= 0:
+        end = output.run(r"\s+\d+ - |Errors while|$", start + 1)
+        said = joined(output.lines[start : end + 1][:20])
+        yield Finding(start=start, end=end, message=said, weight=Weight.PLAIN, test=True)
+    failed = list(output.find(r"\s*not ok \d+ (?!.*# (?:SKIP|TODO))"))
+    if failed:
+        at = failed[0][0]
+        spot = next(output.find(r"\s+location: '(?:file://)?(\S+?):(\d+):\d+'", at, at + 6), None)
+        yield Finding(
+            start=at,
+            end=max(output.last(r"# (?:fail|failed|duration_ms) "), failed[-1][0]),
+            message=joined([*(output.lines[n] for n, _ in failed[:20]), *_tap(output, at)]),
+            place=f"{spot[1][1]}:{spot[1][2]}" if spot else "",
+            test=True,
+        )
+
+
+def _tap(output: Output, at: int) -> list[str]:
+    """The ``error`` of a failed TAP test, over several lines or in one."""
+    said = next(output.find(r"\s+error: (.*)", at, at + 12), None)
+    if not said:
+        return []
+    end = output.run(r"\s{4}|\s*$", said[0] + 1) if said[1][1].startswith("|") else said[0]
+    return [said[1][1].strip("|-'"), *output.lines[said[0] + 1 : end + 1]]
+
+
+def _plain(output: Output) -> Iterator[Finding]:
+    """The last lines that call themselves an error."""
+    both = f"{_PLAIN}|{_SPOT}"
+    end = next(
+        (
+            at
+            for at in range(len(output.lines) - 1, max(len(output.lines) - 200, -1), -1)
+            if _calls(both, output.lines[at])
+        ),
+        -1,
+    )
+    if end < 0:
+        return
+    start = end
+    while start and (_calls(both, output.lines[start - 1]) or repeats(output.lines[start - 1])):
+        start -= 1
+    rows = [at for at in range(start, end + 1) if _calls(both, output.lines[at])]
+    spots = [m for at in rows if (m := re.match(_SPOT, output.lines[at]))]
+    places = [f"{m['a'] or m['c']}:{m['b'] or m['d']}" for m in spots]
+    yield Finding(
+        start=rows[0],
+        end=end,
+        message=joined(output.lines[at] for at in rows),
+        place=next((place for place in places if re.match(r".*[./].*:", place)), ""),
+        weight=Weight.PLAIN,
+        more=True,
+    )
+
+
+def _calls(pattern: str, line: str) -> bool:
+    return bool(re.match(pattern, line)) and not repeats(line) and not re.match(_QUIET, line)
