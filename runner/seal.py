@@ -56,6 +56,10 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     gates: tuple[GateWaiting, ...] = ()
     answers: Mapping[str, tuple[Answer, ...]] = {}
     """Those given so far in this chain, by the execution they were given to."""
+    standing: tuple[Answer, ...] = ()
+    """Those that count in it: a retry carries some over and asks for others again."""
+    actor: str = ""
+    """Who started it, and may not answer where a gate says so."""
     kept: tuple[Kept, ...] = ()
     images: Mapping[str, str] = {}
     """Digests of the images that jobs ran in, by name."""

@@ -1,10 +1,15 @@
 """The gate: blocked, exit 75, answered exactly once, never walked round."""
 
-from concurrent.futures import ThreadPoolExecutor
+import os
+import pty
+import select
+import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
 
-from tests.conftest import Workspace, by_level, tags
+from tests.conftest import Workspace, by_level, killed, tags
 from tests.intake_server import Server
 
 GATED = """
@@ -85,15 +90,48 @@ def test_R4_what_cannot_be_answered_is_refused_and_changes_nothing(
     assert "not blocked" in again.err
 
 
-def test_R2_of_many_answers_exactly_one_goes_on(blocked: Workspace, server: Server) -> None:
-    run = blocked.run("list", "--json").json[0]["id"]
-    with ThreadPoolExecutor(4) as pool:
-        answers = [
-            pool.submit(blocked.run, "resume", run, "--approve", "approve") for _ in range(4)
-        ]
-        codes = sorted(answer.result().code for answer in answers)
-    assert codes == [0, 5, 5, 5]
-    assert (blocked.path / "deployed").read_text() == "once\n"
+RACE = """
+import os, shutil, sys, time
+import git  # what each of them would import for itself
+from runner.cli import answer, custody, resume, run
+
+def fork(at, *arguments):
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        time.sleep(max(at - time.monotonic(), 0))
+        os._exit(run(["resume", *arguments]))
+    return child
+
+for number in range(int(sys.argv[2])):
+    state = f"../states/{number}"
+    shutil.copytree(".signalbox", state)
+    at = time.monotonic() + 0.02
+    said = [sys.argv[1], "--approve", "a", "--state", state]
+    many = [fork(at, *said) for _ in range(2 + number % 7)]
+    print(*sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in many))
+"""
+
+
+def test_R2_of_two_to_eight_answers_exactly_one_goes_on_every_round(workspace: Workspace) -> None:
+    workspace.write("""
+        name: P
+        jobs: { a: { gate: "Go?" }, deploy: { needs: [a], steps: [echo once >> deployed] } }
+    """)
+    assert workspace.run("run").code == 75
+    run = workspace.run("list", "--json").json[0]["id"]
+    rounds = int(os.environ.get("SIGNALBOX_ROUNDS", "20"))
+    done = subprocess.run(
+        [sys.executable, "-c", RACE, run, str(rounds)],
+        cwd=workspace.path,
+        env=workspace.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = [f"0{' 5' * (1 + number % 7)}" for number in range(rounds)]
+    assert done.stdout.splitlines() == expected
+    assert (workspace.path / "deployed").read_text() == "once\n" * rounds
 
 
 def test_R8_a_changed_file_or_commit_is_refused_unless_accepted(blocked: Workspace) -> None:
@@ -121,16 +159,19 @@ def test_a_failed_job_elsewhere_ends_it_and_the_gate_is_not_asked(
     assert workspace.run("resume", "--approve", "approve").code == 5
 
 
+BRANCHES = """
+    name: Branches
+    jobs:
+      a: { gate: "A?" }
+      b: { gate: "B?" }
+      x: { needs: [a], steps: ['true'] }
+      y: { needs: [b], steps: ['true'] }
+      z: { needs: [x, y], steps: ['true'] }
+"""
+
+
 def test_two_gates_are_answered_one_after_the_other(workspace: Workspace, server: Server) -> None:
-    workspace.write("""
-        name: Two
-        jobs:
-          a: { gate: "A?" }
-          b: { gate: "B?" }
-          x: { needs: [a], steps: ['true'] }
-          y: { needs: [b], steps: ['true'] }
-          z: { needs: [x, y], steps: ['true'] }
-    """)
+    workspace.write(BRANCHES)
     workspace.to(server)
     assert workspace.run("run").code == 75
     assert workspace.run("resume", "--approve", "a").code == 75
@@ -139,3 +180,194 @@ def test_two_gates_are_answered_one_after_the_other(workspace: Workspace, server
     assert names == ["x", "y", "z"]
     assert len({e["unique_id"] for e in by_level(server.events, "pipeline")}) == 3
     assert len({e["pipeline_id"] for e in by_level(server.events, "pipeline")}) == 1
+
+
+def test_two_gates_are_answered_at_once_one_with_yes_and_one_with_no(
+    workspace: Workspace, server: Server
+) -> None:
+    workspace.write(BRANCHES)
+    workspace.to(server)
+    assert workspace.run("run").code == 75
+    assert workspace.run("resume", "--approve", "a", "--reject", "b").code == 1
+    statuses = {job["name"]: job["status"] for job in by_level(server.events, "job")}
+    assert statuses == {"x": "success", "y": "skipped", "z": "skipped"}
+    said = tags(by_level(server.events, "pipeline")[-1])
+    assert (said["gate.a"], said["gate.b"]) == ("approved", "rejected")
+
+
+def test_R12_who_may_answer_is_checked_and_told(workspace: Workspace, server: Server) -> None:
+    workspace.write("""
+        name: P
+        jobs:
+          a: { gate: "Go?", approvers: [bob, ada], not-initiator: true }
+          x: { needs: [a], steps: ['true'] }
+    """)
+    workspace.to(server)
+    assert workspace.run("run", LOGNAME="ada").code == 75
+    sent = len(server.events)
+    stranger = workspace.run("resume", "--approve", "a", LOGNAME="eve")
+    assert (stranger.code, "bob, ada" in stranger.err) == (5, True)
+    initiator = workspace.run("resume", "--approve", "a", LOGNAME="ada")
+    assert (initiator.code, "ada started" in initiator.err) == (5, True)
+    assert len(server.events) == sent
+    assert workspace.run("resume", "--approve", "a", LOGNAME="bob").code == 0
+    said = tags(by_level(server.events, "pipeline")[-1])
+    assert said["gate.a.by"] == "bob"
+    assert said["gate.a.at"].endswith("Z")
+
+
+FIELDS = """
+    name: P
+    jobs:
+      a:
+        gate: Go?
+        expires: 1h
+        fields:
+          REGION: { default: eu, choices: [eu, us] }
+          NOTE: { description: what is new }
+      x: { needs: [a], steps: ['echo "$REGION: $NOTE" >> said'] }
+      b: { needs: [x], gate: "On?" }
+      y: { needs: [b], steps: ['echo "$REGION" >> said'] }
+"""
+
+
+def test_fields_are_checked_and_become_variables_of_the_jobs_behind(workspace: Workspace) -> None:
+    workspace.write(FIELDS)
+    assert workspace.run("run").code == 75
+    missing = workspace.run("resume", "--approve", "a")
+    assert (missing.code, "NOTE" in missing.err) == (2, True)
+    wrong = workspace.run("resume", "--approve", "a", "--field", "NOTE=n", "--field", "REGION=mars")
+    assert (wrong.code, "eu, us" in wrong.err) == (2, True)
+    assert workspace.run("resume", "--approve", "a", "--field", "NOTE=new").code == 75
+    assert workspace.run("resume", "--approve", "b").code == 0
+    assert (workspace.path / "said").read_text() == "eu: new\neu\n"
+
+
+def test_a_rejection_needs_no_fields(workspace: Workspace) -> None:
+    workspace.write(FIELDS)
+    assert workspace.run("run").code == 75
+    assert workspace.run("resume", "--reject", "a").code == 1
+
+
+def test_R12_an_expired_gate_is_settled_once_by_whoever_writes_next(
+    workspace: Workspace, server: Server
+) -> None:
+    workspace.write("""
+        name: P
+        jobs:
+          a: { gate: "Go?", expires: 0.1s }
+          b: { gate: "On?" }
+          x: { stage: s, needs: [a], steps: [echo x >> ran] }
+          y: { needs: [b], steps: [echo y >> ran] }
+    """)
+    workspace.commit()
+    assert workspace.to(server).run("run", "--tag", "team:web").code == 75
+    first = server.event("pipeline")
+    late = workspace.run("resume", "--approve", "a", "--approve", "b")
+    assert (late.code, "expired at" in late.err) == (5, True)
+    late = workspace.run("resume", first["unique_id"], "--approve", "b")
+    assert (late.code, "expired at" in late.err) == (5, True)
+    assert workspace.run("clean").code == 0
+    assert workspace.run("flush").code == 0
+    blocked, ended = by_level(server.events, "pipeline")
+    assert (blocked["status"], ended["status"]) == ("blocked", "canceled")
+    assert ended["error"]["type"] == "GateExpired"
+    assert (ended["is_resumed"], ended["is_manual"]) == (True, False)
+    assert ended["pipeline_id"] == blocked["unique_id"]
+    assert ended["start"] == ended["end"] > blocked["end"]
+    assert ended["git"] == blocked["git"]
+    assert {"team": "web", "gate.a": "expired"}.items() <= tags(ended).items()
+    assert tags(ended)["resumed_from"] == blocked["unique_id"]
+    jobs = {job["name"]: job["status"] for job in by_level(server.events, "job")}
+    assert jobs == {"x": "skipped"}
+    assert not (workspace.path / "ran").exists()
+    assert workspace.run("retry").code == 75  # and the gates are asked again
+
+
+def test_a_gate_expires_that_long_after_it_was_reached_first(workspace: Workspace) -> None:
+    workspace.write(BRANCHES.replace('"B?"', '"B?", expires: 1h'))
+    assert workspace.run("run").code == 75
+    asked = {one["gate"]: one for one in workspace.run("show", "--json").json["questions"]}
+    assert workspace.run("resume", "--approve", "a").code == 75
+    assert workspace.run("show", "--json").json["questions"] == [asked["b"]]
+
+
+class Terminal:
+    """The program on a terminal, and a person at it."""
+
+    def __init__(self, workspace: Workspace, *arguments: str) -> None:
+        self._master, end = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "runner", *arguments],
+            cwd=workspace.path,
+            env=workspace.environ,
+            stdin=end,
+            stdout=end,
+            stderr=end,
+            text=True,
+            start_new_session=True,
+        )
+        os.close(end)
+        self.shown = ""
+
+    def expect(self, text: str) -> None:
+        while text not in self.shown:
+            assert select.select([self._master], [], [], 20)[0], self.shown
+            self.shown += os.read(self._master, 4096).decode()
+        self.shown = self.shown.partition(text)[2]
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode() + b"\n")
+
+    def end(self) -> int:
+        with suppress(OSError):  # the terminal is gone when the last that had it open is
+            while piece := os.read(self._master, 4096):
+                self.shown += piece.decode()
+        os.close(self._master)
+        return self.process.wait(10)
+
+
+def test_on_a_terminal_each_gate_is_asked_and_the_run_goes_on(
+    workspace: Workspace, server: Server
+) -> None:
+    workspace.write(FIELDS)
+    terminal = Terminal(workspace.to(server), "run", "--ask")
+    with killed(terminal.process):
+        terminal.expect("ater? ")
+        terminal.type("what?")
+        terminal.expect("ater? ")
+        terminal.type("a")
+        terminal.expect("one of eu, us [eu]: ")
+        terminal.type("mars")
+        terminal.expect("REGION")
+        terminal.type("")
+        terminal.expect("NOTE (what is new): ")
+        terminal.type("new")
+        terminal.expect("On?")
+        terminal.expect("ater? ")
+        terminal.type("r")
+        terminal.expect("Why? ")
+        terminal.type("not today")
+        assert terminal.end() == 1
+    assert (workspace.path / "said").read_text() == "eu: new\n"
+    events = by_level(server.events, "pipeline")
+    assert [event["status"] for event in events] == ["blocked", "blocked", "canceled"]
+    assert [event.get("is_resumed") for event in events] == [None, True, True]
+    assert [tags(e).get("resumed_from") for e in events[1:]] == [
+        event["unique_id"] for event in events[:-1]
+    ]
+    assert tags(events[2])["gate.b.reason"] == "not today"
+    assert len({event["pipeline_id"] for event in events}) == 1
+
+
+def test_an_answer_for_later_leaves_it_blocked(workspace: Workspace) -> None:
+    workspace.write(BRANCHES)
+    terminal = Terminal(workspace, "run", "--ask")
+    with killed(terminal.process):
+        terminal.expect("ater? ")
+        terminal.type("l")
+        terminal.expect("ater? ")
+        terminal.type("")
+        assert terminal.end() == 75
+    unasked = workspace.run("resume", "--approve", "a", "--ask")
+    assert (unasked.code, "needs a terminal" in unasked.err) == (75, True)

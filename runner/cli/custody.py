@@ -80,6 +80,8 @@ def seal_of(journal: Journal, stored: Stored) -> Seal:
             for id_, answers in given.items()
             if answers
         },
+        standing=header.answers,
+        actor=header.actor,
         kept=tuple(kept_by(journal, line).values()),
     )
 

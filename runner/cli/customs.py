@@ -60,7 +60,7 @@ def _past(past: Past) -> None:
         _event(one, stored.header.execution)
     for result in past.results:
         _variables(result.outputs)
-    for answer in past.answers:
+    for answer in (*past.answers, *stored.header.answers):
         _variables(answer.fields)
         _times(answer.at)
     for gate in stored.gates:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from runner import event, execution, manifest, plan
-from runner.cli import origin
+from runner.cli import custody, origin
 from runner.cli import settings as environment
 from runner.cli.identity import owner
 from runner.errors import RefusedError, SignalboxError
@@ -36,12 +36,13 @@ def settle(journal: Journal, environ: Mapping[str, str], warn: Callable[[str], N
         if not late or journal.degraded:
             continue
         try:
-            _end(journal, stored, late, now, environ)
-        except RefusedError:  # another process was first
+            ended = _end(journal, stored, late, now, environ)
+        except RefusedError:  # another process was first, or nobody believes this state
             continue
         except SignalboxError as error:
             warn(f"{stored.id[:8]} has expired and cannot be ended: {error.message}")
         else:
+            custody.close(journal, ended, environ, warn)
             gates = ", ".join(answer.gate for answer in late)
             warn(f"nobody answered {gates} of {stored.id[:8]} in time: it is canceled")
 
@@ -52,8 +53,9 @@ def _end(
     late: tuple[Answer, ...],
     now: int,
     environ: Mapping[str, str],
-) -> None:
-    """One commit: the answers that never came, and the execution that says so."""
+) -> str:
+    """One commit: the answers that never came, and the execution that says so. Its id."""
+    custody.believe(journal, stored, environ)
     pipeline = manifest.load(stored.header.source, stored.header.file)
     history = origin.history(journal, stored)
     made = plan.make(
@@ -79,6 +81,7 @@ def _end(
     journal.begin(header, change, Claim(blocked=stored.id, answers=late))
     if stored.git_settled:
         journal.freeze_git(header.execution.unique_id, stored.git)
+    return header.execution.unique_id
 
 
 class _Sheet:

@@ -23,7 +23,7 @@ from runner.cli.setup import Setup
 from runner.cli.voice import Voice
 from runner.commit import Pin
 from runner.engine import Engine
-from runner.execution import Commit, Execution
+from runner.execution import Commit, Execution, clock
 from runner.journal import Journal
 from runner.notice import ExecutionFinished, Observer, Outcome
 
@@ -57,12 +57,13 @@ def open_journal(
     """The journal for a command that writes. What killed runs left open is closed first, and what
     waited for an answer that never came is ended.
     """
-    found = os.stat(workspace)
+    found, now = os.stat(workspace), clock()()
     journal = Journal.open(state, owner=(found.st_uid, found.st_gid), warn=warn)
     for unique_id in recorder.close_dead(journal, owner()):
         warn(f"execution {unique_id[:8]} was killed before it could end; it is closed as failed")
-    if journal.waiting():
-        from runner.cli import expiry  # noqa: PLC0415 - yaml, for a file that is seldom read again
+    waiting = (gate for stored in journal.waiting() for gate in stored.gates)
+    if any(gate.expires and gate.expires < now for gate in waiting):
+        from runner.cli import expiry  # noqa: PLC0415 - 10 ms that are seldom needed
 
         expiry.settle(journal, os.environ if environ is None else environ, warn)
     return journal
