@@ -33,7 +33,7 @@ PIPELINE = """
       G: { needs: [J2], gate: "Go on?" }
       J3: { stage: ship, needs: [G, J1], steps: ['test "$V" = 1 -a ! -e fails'] }
 """
-EXAMPLES = int(os.environ.get("SIGNALBOX_HISTORIES", "10"))
+EXAMPLES = int(os.environ.get("SIGNALBOX_HISTORIES", "6"))
 
 
 PICK = st.integers(0, 99)
@@ -165,7 +165,7 @@ class Histories(RuleBasedStateMachine):
 
 
 def test_any_history_is_told_whole_and_once() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Histories,
         settings=settings(
             max_examples=EXAMPLES,
