@@ -90,6 +90,7 @@ def test_R4_what_cannot_be_answered_is_refused_and_changes_nothing(
     assert "not blocked" in again.err
 
 
+ROUNDS = int(os.environ.get("SIGNALBOX_ROUNDS", "20"))
 RACE = """
 import os, shutil, sys, time
 import git  # what each of them would import for itself
@@ -120,18 +121,17 @@ def test_R2_of_two_to_eight_answers_exactly_one_goes_on_every_round(workspace: W
     """)
     assert workspace.run("run").code == 75
     run = workspace.run("list", "--json").json[0]["id"]
-    rounds = int(os.environ.get("SIGNALBOX_ROUNDS", "20"))
     done = subprocess.run(
-        [sys.executable, "-c", RACE, run, str(rounds)],
+        [sys.executable, "-c", RACE, run, str(ROUNDS)],
         cwd=workspace.path,
         env=workspace.environ,
         capture_output=True,
         text=True,
         check=True,
     )
-    expected = [f"0{' 5' * (1 + number % 7)}" for number in range(rounds)]
+    expected = [f"0{' 5' * (1 + number % 7)}" for number in range(ROUNDS)]
     assert done.stdout.splitlines() == expected
-    assert (workspace.path / "deployed").read_text() == "once\n" * rounds
+    assert (workspace.path / "deployed").read_text() == "once\n" * ROUNDS
 
 
 def test_R8_a_changed_file_or_commit_is_refused_unless_accepted(blocked: Workspace) -> None:
