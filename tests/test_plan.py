@@ -1,11 +1,13 @@
 """The plan: what runs, what is done, what waits behind a gate, what each leg is called."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runner.errors import UsageError
 from runner.notice import Answer, History, Outcome, Result
-from runner.pipeline import Parameter
-from runner.plan import Decision, Selection, make, outputs
+from runner.pipeline import Gate, Job, Parameter
+from runner.plan import Again, Decision, Selection, make, outputs
 from tests.declared import gate, job, pipeline
 
 BUILD_TO_DEPLOY = pipeline(
@@ -131,3 +133,105 @@ def test_an_output_that_was_withheld_is_missed_in_planning() -> None:
 def test_a_failed_job_of_an_earlier_execution_runs_again() -> None:
     left = {"build": Result(job="build", outcome=Outcome.ERROR)}
     assert make(BUILD_TO_DEPLOY, history=History(results=left)).jobs[0].decision is Decision.RUN
+
+
+# ── retries ──────────────────────────────────────────────────────────────────────────────────────
+
+FAILED = History(
+    results=well("build") | {"test": Result(job="test", outcome=Outcome.ERROR)},
+    answers=answer("approve"),
+)
+
+
+def test_a_retry_runs_what_failed_and_what_depends_on_it_through_gates_too() -> None:
+    made = make(BUILD_TO_DEPLOY, history=FAILED, again=Again())
+    assert decisions(made) == {"build": "done", "test": "run", "approve": "wait", "deploy": "wait"}
+
+
+def test_an_answer_counts_as_long_as_nothing_before_its_gate_runs_again() -> None:
+    history = History(results=well("build", "test"), answers=answer("approve"))
+    made = make(BUILD_TO_DEPLOY, history=history, again=Again(jobs=("deploy",)))
+    assert decisions(made) == {"build": "done", "test": "done", "approve": "done", "deploy": "run"}
+    made = make(BUILD_TO_DEPLOY, history=history, again=Again(jobs=("test",)))
+    assert decisions(made)["approve"] == "wait"
+    made = make(BUILD_TO_DEPLOY, history=history, again=Again(jobs=("approve",)))
+    assert decisions(made) == {"build": "done", "test": "done", "approve": "wait", "deploy": "wait"}
+
+
+def test_all_runs_everything_and_asks_everything() -> None:
+    history = History(results=well("build", "test", "deploy"), answers=answer("approve"))
+    made = make(BUILD_TO_DEPLOY, history=history, again=Again(everything=True))
+    assert decisions(made) == {"build": "run", "test": "run", "approve": "wait", "deploy": "wait"}
+
+
+def test_a_rejection_is_not_carried_into_a_retry() -> None:
+    history = History(
+        results=well("build", "test") | {"deploy": Result(job="deploy", outcome=Outcome.SKIPPED)},
+        answers=answer("approve", approved=False),
+    )
+    made = make(BUILD_TO_DEPLOY, history=history, again=Again())
+    assert decisions(made) == {"build": "done", "test": "done", "approve": "wait", "deploy": "wait"}
+
+
+def test_failed_jobs_that_a_retry_leaves_are_no_success() -> None:
+    two = pipeline(job("a"), job("b"), job("c", "a"))
+    made = make(two, history=History(), again=Again(jobs=("b",)))
+    assert decisions(made) == {"a": "done", "b": "run", "c": "done"}
+    assert made.broken
+    assert not make(two, history=History(), again=Again()).broken
+
+
+def test_a_job_that_failed_and_may_is_not_retried() -> None:
+    allowed = {"a": Result(job="a", outcome=Outcome.ERROR, allowed=True)}
+    two = pipeline(job("a"), job("b"))
+    made = make(two, history=History(results=allowed), again=Again())
+    assert decisions(made) == {"a": "done", "b": "run"}
+
+
+def test_a_retry_of_an_unknown_job_names_those_there_are() -> None:
+    with pytest.raises(UsageError) as error:
+        make(BUILD_TO_DEPLOY, again=Again(jobs=("tset",)))
+    assert "build, test, deploy" in error.value.hint
+    with pytest.raises(UsageError, match="no part"):
+        make(BUILD_TO_DEPLOY, selection=Selection(only=("test",)), again=Again(jobs=("build",)))
+
+
+@st.composite
+def pasts(draw: st.DrawFn) -> tuple[list[Job | Gate], History]:
+    """A graph of jobs and gates, each needing some before it, and how they ended once."""
+    nodes: list[Job | Gate] = []
+    results: dict[str, Result] = {}
+    answers: dict[str, Answer] = {}
+    for key in "abcdefg"[: draw(st.integers(1, 7))]:
+        needs = [node.key for node in nodes if draw(st.booleans())]
+        if draw(st.integers(0, 3)):
+            nodes.append(job(key, *needs))
+            outcome = draw(st.none() | st.sampled_from(Outcome))
+            results |= {key: Result(job=key, outcome=outcome)} if outcome else {}
+        else:
+            nodes.append(gate(key, *needs))
+            approved = draw(st.none() | st.booleans())
+            answers |= answer(key, approved=approved) if approved is not None else {}
+    return nodes, History(results=results, answers=answers)
+
+
+@given(past=pasts())
+def test_what_runs_again_is_what_did_not_end_well_and_all_that_depends_on_it(
+    past: tuple[list[Job | Gate], History],
+) -> None:
+    nodes, history = past
+    again: set[str] = set()
+    for node in nodes:  # each stands after what it needs
+        if isinstance(node, Gate):
+            given_once = history.answers.get(node.key)
+            well = bool(given_once and given_once.approved)
+        else:
+            result = history.results.get(node.key)
+            well = bool(result and result.outcome in {Outcome.SUCCESS, Outcome.SKIPPED})
+        if not well or again.intersection(node.needs):
+            again.add(node.key)
+    made = make(pipeline(*nodes, job("z")), history=history, again=Again())
+    not_done = {key for key, decision in decisions(made).items() if decision != "done"}
+    assert not_done == again | {"z"}
+    assert not made.broken
+    assert "cut" not in decisions(made).values()
