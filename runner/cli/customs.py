@@ -7,8 +7,10 @@ in it (``answer`` compares the pipeline file with the one that lies here).
 
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -23,6 +25,8 @@ EVENT: Final = 1024 * 1024
 """Bytes of one event."""
 SOURCE: Final = 2 * 1024 * 1024
 _ENDED: Final = frozenset(Status) - {Status.RUNNING}
+_TIME: Final = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+"""As ``rfc3339`` writes it."""
 _LATEST: Final = 2**62
 """Epoch nanoseconds of the year 2116."""
 
@@ -58,6 +62,9 @@ def _past(past: Past) -> None:
         _canonical(stored.git, event.Git)
     for one in past.events:
         _event(one, stored.header.execution)
+    ends = [(one.level, one.id) for one in past.events if one.final]
+    _see(len(set(ends)) == len(ends), "something ended twice in it")
+    _see(("pipeline", stored.id) in ends, "its own end is missing")
     for result in past.results:
         _variables(result.outputs)
     for answer in (*past.answers, *stored.header.answers):
@@ -91,6 +98,10 @@ def _event(one: StoredEvent, execution: Execution) -> None:
     _see(event.encode(told) == one.body, "an event is not as we write them")
     _see(_names(told) == (one.level, one.id, execution.unique_id), "an event is another's")
     _see(one.final == (told.status is not Status.RUNNING), "an event ends what it does not end")
+    times = (told.start, told.start if told.end is None else told.end)
+    _see(all(map(_TIME.fullmatch, times)) and times[0] <= times[1], "an event's times are none")
+    for time in times:
+        datetime.fromisoformat(time)  # a day that there is
     _times(one.at)
 
 
