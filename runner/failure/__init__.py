@@ -264,16 +264,12 @@ def _whole(
     near = [one for one in found if one.start <= chosen.end and one.end >= chosen.start]
     around = [one for one in near if (one.provider or one.reason) and _raises(chosen, one)]
     outer = [one for one in found if one.weight is Weight.CONSEQUENCE and one.end >= chosen.start]
-    told = any(one.message in chosen.message for one in around)
-    why = around[-1].message if around and not told and not chosen.test else ""
     reason = next((one.reason for one in (chosen, *around) if one.reason), None)
-    said = chosen.message.split("\n")
-    lines = [why] if why and not any(line in why for line in said) else []
     placed = next((one for one in (chosen, *near, *outer) if one.place), chosen)
     return msgspec.structs.replace(
         chosen,
         start=placed.start,
-        message="\n".join([*lines, *said, *_more(output, chosen, since)]),
+        message="\n".join(_said(output, chosen, around, found, since)),
         reason=reason,
         provider=any(one.provider for one in (chosen, *around)),
         stack=chosen.stack or next((one.stack for one in near if one.stack), ""),
@@ -289,6 +285,28 @@ def _raises(chosen: Finding, one: Finding) -> bool:
         return True
     said = one.message.removeprefix("E").strip()
     return one.reason is not None and said in chosen.message and "assert" not in said.lower()
+
+
+def _said(
+    output: Output,
+    chosen: Finding,
+    around: Sequence[Finding],
+    found: Sequence[Finding],
+    since: Sequence[int],
+) -> list[str]:
+    """The message: what the surroundings did, what the cause says, and what was said after it."""
+    said = chosen.message.split("\n")
+    if not (chosen.provider or around) or chosen.test:
+        return [*said, *_more(output, chosen, since)]
+    why = [one.message for one in around[-1:]]
+    told = any(one.message in chosen.message for one in around)
+    if told or any(line in text for line in said for text in why):
+        why = []
+    plain = next(
+        (one for one in found if one.weight is Weight.PLAIN and one.end > chosen.end), None
+    )
+    after = plain.message.split("\n") if plain else []
+    return list(dict.fromkeys([*why, *said, *after] if not set(said) <= set(after) else after))
 
 
 def _more(output: Output, chosen: Finding, since: Sequence[int]) -> list[str]:
@@ -308,7 +326,8 @@ _SAYS_WHY: Final = re.compile(
 
 
 def _that_say_why(said: list[str]) -> list[str]:
-    """From the first line that sounds like a reason; if none does, the last few."""
-    sounds = (at for at, x in enumerate(said) if _SAYS_WHY.search(x) and not _MINOR.search(x))
+    """From the first line near the end that sounds like a reason; if none does, the last few."""
+    near = range(max(len(said) - _PASSING, 0), len(said))
+    sounds = (at for at in near if _SAYS_WHY.search(said[at]) and not _MINOR.search(said[at]))
     first = next((at for at in sounds if not tools.repeats(said[at])), len(said) - 5)
     return said[max(first, 0) :]

@@ -32,9 +32,9 @@ _GAP: Final = 50
 
 def read(output: Output) -> Iterator[Finding]:
     """Everything of compilers."""
-    if output.has("rror", ".go:", ".py:", ": *** ", "undefined reference", "ld: "):
+    if output.has("rror", ".go:", ".py:", ": *** ", "undefined reference", "ld: ", "Assertion"):
         yield from _rows(output)
-    if output.has("--> "):
+    if output.has("--> ", "error[E"):
         yield from _arrows(output)
     if output.has("Error: "):
         yield from _terraform(output)
@@ -46,11 +46,17 @@ def _spot(match: re.Match[str]) -> str:
 
 
 def _together(rows: list[Hit]) -> list[Hit]:
-    """The last rows without a gap between them: what was said long before was survived."""
+    """The last rows of one form without a gap between them: what another program said, or this
+    one long before, was survived.
+    """
     first = len(rows) - 1
-    while first > 0 and rows[first][0] - rows[first - 1][0] <= _GAP:
+    while first > 0 and _near(rows[first - 1], rows[first]):
         first -= 1
     return rows[first:]
+
+
+def _near(row: Hit, following: Hit) -> bool:
+    return following[0] - row[0] <= _GAP and row[1].lastgroup == following[1].lastgroup
 
 
 def _rows(output: Output) -> Iterator[Finding]:

@@ -20,6 +20,8 @@ def read(output: Output) -> Iterator[Finding]:
     """Everything of the JVM."""
     if output.has("\tat ", "    at "):
         yield from thrown(output)
+    if output.has("MethodSource ["):
+        yield from _console(output)
     if output.has("BUILD FAILURE"):
         yield from _maven(output)
     if output.has("FAILURE: Build", " FAILED"):
@@ -46,6 +48,25 @@ def thrown(output: Output, start: int = 0, end: int | None = None) -> Iterator[F
         )
 
 
+def _console(output: Output) -> Iterator[Finding]:
+    """JUnit's own launcher."""
+    titles = [at for at, _ in output.find(r"\s+MethodSource \[") if at]
+    if not titles:
+        return
+    why = next((at for at, _ in output.find(r"\s+=> ", titles[0])), titles[0])
+    over = output.run(r"\s+[\w.$/<>\[]+", why + 1)
+    frames = [m for _, m in output.find(_FRAME.replace("at ", "", 1), why, over + 1)]
+    named = [output.lines[at - 1] for at in titles]
+    yield Finding(
+        start=titles[0] - 1,
+        end=max(output.last(r"\[ +\d+ tests? failed"), over),
+        message=joined([named[0], output.lines[why].replace("=> ", "", 1), *named[1:]]),
+        place=f"{frames[0][1]}:{frames[0][2]}" if frames else "",
+        stack=joined(output.lines[why : over + 1]),
+        test=True,
+    )
+
+
 def _maven(output: Output) -> Iterator[Finding]:
     failed = output.last(r"\[INFO\] BUILD FAILURE")
     end = output.last(r"\[ERROR\]")
@@ -55,7 +76,7 @@ def _maven(output: Output) -> Iterator[Finding]:
     start = min(start, failed)
     end = output.run(r"\s*$", end + 1)
     compiled = list(output.find(r"\[ERROR\] (\S+):\[(\d+),\d+\] (.*)", start, failed))
-    tests = list(output.find(r"\[ERROR\]   (\w+)\.\S+?:(\d+)\S* (.*)", start, failed))
+    tests = list(output.find(r"\[ERROR\]   (\w+)\.[^\s:]+:(\d+)(?:->\S+)? ", start, failed))
     if compiled:
         said = [f"{row[1]}:{row[2]}: {row[3]}" for _, row in compiled]
         place = said[0].partition(": ")[0]
@@ -85,7 +106,7 @@ _SEEN_ABOVE: Final = (
 
 
 def _gradle(output: Output) -> Iterator[Finding]:
-    tests = list(output.find(r"(\S.*) > (.+) FAILED$"))
+    tests = list(output.find(r"(?=.* FAILED$)\S.* > "))
     if tests:
         at = tests[0][0]
         spot = next(output.find(r"\s+.* at (\w+\.\w+):(\d+)$", at, at + 4), None)

@@ -82,9 +82,10 @@ def _error(lines: Sequence[str], start: int, first: int) -> Finding:
 def _npm(output: Output) -> Iterator[Finding]:
     end = output.last(_NPM)
     start = end
-    while start and re.match(_NPM, output.lines[start - 1]):
+    while start and re.match(r"npm \S+ ", output.lines[start - 1] + " "):
         start -= 1
-    lines = [re.sub("^" + _NPM, "", line).rstrip() for line in output.lines[start : end + 1]]
+    rows = output.find(_NPM, start, end + 1)
+    lines = [re.sub("^" + _NPM, "", output.lines[at]).rstrip() for at, _ in rows]
     code = next((line[5:] for line in lines if line.startswith("code ")), "")
     said = [line for line in lines if line and not re.match(_NOISE, line)]
     child = code in _LIFECYCLE or any(line.startswith("Lifecycle script") for line in lines)

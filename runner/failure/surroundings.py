@@ -39,6 +39,7 @@ _HEAP: Final = (
     "java.lang.outofmemoryerror",
     "gc overhead limit exceeded",
     "std::bad_alloc",
+    "memoryerror",
 )
 _IMAGE: Final = (
     "pull access denied for",
@@ -83,6 +84,8 @@ _WAY: Final = (
     "connection reset by peer",
     "net/http: request canceled",
     "unexpected eof while reading",
+    "rpc failed; curl",
+    "early eof",
 )
 _TRUST: Final = (
     "ssl certificate problem",
@@ -117,10 +120,7 @@ _HOST: Final = (
     r"https?://[^/\s]|host='|\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]:\d"
     r"|(?:host|to|server)[ \"]+[\w-]+\.[\w.-]+"
 )
-_STATUS: Final = re.compile(
-    r"the requested url returned error: (?:5\d\d|429)\b.*|(?:reading|get) .*: (?:5\d\d|429) "
-    r"|.*status(?: code|:)?:? (?:5\d\d|429)\b|e: failed to fetch .* 5\d\d |http error 5\d\d while"
-)
+_STATUS: Final = re.compile(r"(?:: |error:? |code:? |status:? )(?:5\d\d|429)\b|\b5\d\d  [a-z]")
 _SERVED: Final = (
     "fatal: unable to access",
     "go: ",
@@ -133,10 +133,7 @@ _SERVED_TOO: Final = (
     "http error 5",
     "error response from daemon",
 )
-_SOURCE: Final = re.compile(
-    r"\s*(?:>  |\d+ ?\||assert\b|E?\s+assert|[+-] |#)|\s+at "
-    r"|(?!warning: retrying).*\bwarn(?:ing)?\b"
-)
+_SOURCE: Final = re.compile(r"\s*(?:>  |\d+ ?\||assert\b|E?\s+assert|[+-] |#)|\s+at ")
 
 
 def read(output: Output) -> Iterator[Finding]:
@@ -151,6 +148,8 @@ def read(output: Output) -> Iterator[Finding]:
         if kind and (found := _finding(kind, line, low, skipped + at)):
             yield found
 
+
+_MINOR: Final = re.compile(r"(?!warning: retrying).*\bwarn(?:ing)?\b")
 
 _KINDS: Final = (
     ("disk", _DISK),
@@ -169,7 +168,7 @@ def _finding(kind: str, line: str, low: str, at: int) -> Finding | None:
     reason = _REASONS.get(kind)
     if reason is None and not _away(kind, low):
         return None
-    if _SOURCE.match(low):
+    if _SOURCE.match(low) or (kind != "disk" and _MINOR.match(low)):
         return None
     provider = kind != "heap"
     return Finding(start=at, end=at, message=line.strip(), reason=reason, provider=provider)

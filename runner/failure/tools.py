@@ -29,16 +29,18 @@ _REPEATED: Final = (
     r"|exit status \d+$|script returned exit code|.*Process completed with exit code"
     r"|error Command failed|.*ELIFECYCLE|info Visit https://yarnpkg|npm (?:error|ERR!)|npm notice"
     r"|-- Configuring incomplete|See also \"|Found \d+ errors?|\d+ errors?(?: generated)?\.?$"
-    r"|ERROR: failed to (?:solve|build)|Dockerfile:\d+$|-{6,}|\s+\d+ \| |\s*>>> | > \[|FAIL\b"
+    r"|ERROR: failed to (?:solve|build): (?:failed to solve: )?process|Dockerfile:\d+$|-{6,}"
+    r"|\s+\d+ \| |\s*>>> | > \[|FAIL\b"
     r"|Some errors have|For more information|hint: |note: |Errors while running CTest"
     r"|\[INFO\]|\[WARNING\]|\[ERROR\]|BUILD FAILED|\d+ actionable tasks?|\* Try|> (?:Run|Get) "
     r"|tar: (?:Error is not|Child returned|Exiting)|\S*::error|BEGIN failed--compilation"
     r"|.*(?:Execution of \S+|had) (?:aborted due to )?compilation errors"
 )
 _PLAIN: Final = (
-    r"(?:\S+ )?(?:[\w.@/+ -]{1,60}(?:\[\d+\])?: )?(?:line \d+: )?(?:\[?(?:[Ee]rror|ERROR|[Ff]atal"
-    r"|FATAL|CRITICAL|critical|E)\]?(?:\[\w+\])?(?: \w+)?[:!]|\[(?:error|ERROR)\] |error [A-Z]"
-    r"|ERR_\w+ |panic: |Permission denied \(|Host key verification failed|Error .{3,})"
+    r"\s{0,2}(?:\S+ )?(?:[\w.@/+ -]{1,60}(?:\[\d+\])?: )?(?:line \d+: )?(?:\[?(?:[Ee]rror|ERROR"
+    r"|[Ff]atal|FATAL|CRITICAL|critical|E)\]?(?:\[\w+\])?(?: \w+)?[:!]"
+    r"|\[(?:error|ERROR)\] |error [A-Z]|ERR_\w+ |panic: |Permission denied \("
+    r"|Host key verification failed|Error .{3,})"
 )
 _QUIET: Final = r"(?:.*\b(?:0|no) errors?\b)|.*\b(?:warning|WARN)\b"
 _SPOT: Final = (
@@ -93,7 +95,8 @@ def _make(output: Output) -> Iterator[Finding]:
         yield Finding(start=at, end=at, message=output.lines[at])
         return
     for at, match in output.find(r"g?make(?:\[\d+\])?: \*\*\* \[(?:([^\s:]+):(\d+): )?.*\]"):
-        place = f"{match[1]}:{match[2]}" if match[1] else ""
+        written = match[1] and "CMakeFiles/" not in match[1]
+        place = f"{match[1]}:{match[2]}" if written else ""
         weight = Weight.CONSEQUENCE
         yield Finding(start=at, end=at, message=output.lines[at], place=place, weight=weight)
         return
@@ -105,13 +108,13 @@ def _docker(output: Output) -> Iterator[Finding]:
     if end < 0:
         return
     start = next((at for at, _ in output.find(r"-{6}$", 0, end)), end)
-    spot = next(output.find(r"(\S*Dockerfile\S*):(\d+)$", start, end), None)
+    spot = next(output.find(r"([\w./-]+):(\d+)$", max(end - 15, 0), end), None)
     yield Finding(
         start=start,
         end=end,
         message=output.lines[end],
         place=f"{spot[1][1]}:{spot[1][2]}" if spot else "",
-        weight=Weight.CONSEQUENCE,
+        weight=Weight.CONSEQUENCE if ": process " in output.lines[end] else Weight.CAUSE,
     )
 
 
@@ -158,7 +161,7 @@ def _plain(output: Output) -> Iterator[Finding]:
     if end < 0:
         return
     start = end
-    while start and (_calls(both, output.lines[start - 1]) or repeats(output.lines[start - 1])):
+    while start and any(_goes_on(both, line) for line in output.lines[max(start - 2, 0) : start]):
         start -= 1
     rows = [at for at in range(start, end + 1) if _calls(both, output.lines[at])]
     spots = [m for at in rows if (m := re.match(_SPOT, output.lines[at]))]
@@ -171,6 +174,10 @@ def _plain(output: Output) -> Iterator[Finding]:
         weight=Weight.PLAIN,
         more=True,
     )
+
+
+def _goes_on(pattern: str, line: str) -> bool:
+    return _calls(pattern, line) or (bool(line) and repeats(line))
 
 
 def _calls(pattern: str, line: str) -> bool:
