@@ -45,6 +45,9 @@ def declared(stored: Stored, environ: Mapping[str, str], *, accept_changed: bool
     """The file that ``stored`` was started with; raises ``RefusedError`` when the one that lies
     here, or the commit, is another, unless that is accepted.
     """
+    if not stored.header.source:
+        short = stored.id[:8]
+        raise RefusedError(f"{short} was one command, not a pipeline", "signalbox exec runs it")
     place = Place(file=stored.header.file, workspace=stored.header.workspace)
     if accept_changed:
         text, pipeline = places.read(place)
