@@ -146,13 +146,13 @@ def test_a_domain_is_raised_and_never_taken_back() -> None:
             assert (failure.type, failure.domain) == (reason.value, Domain.PROVIDER)
 
 
-def pieces() -> st.SearchStrategy[bytes]:
-    """A part of a real output, cut anywhere."""
-    names = st.sampled_from(sorted(EXPECTED))
-    return st.builds(
-        lambda name, start, size: printed(name)[start : start + size],
-        names, st.integers(0, 2000), st.integers(1, 4000),
-    )  # fmt: skip
+@st.composite
+def pieces(draw: st.DrawFn) -> bytes:
+    """A part of a real output, cut anywhere, perhaps with something before each line."""
+    whole = printed(draw(st.sampled_from(sorted(EXPECTED))))
+    start = draw(st.integers(0, 2000))
+    part = whole[start : start + draw(st.integers(1, 4000))]
+    return part.replace(b"\n", b"\n" + draw(st.sampled_from([b"", b"", b"12:00 ", b"  "])))
 
 
 @settings(max_examples=150, deadline=None)

@@ -81,6 +81,8 @@ def _error(lines: Sequence[str], start: int, first: int) -> Finding:
 
 def _npm(output: Output) -> Iterator[Finding]:
     end = output.last(_NPM)
+    if end < 0:
+        return
     start = end
     while start and re.match(r"npm \S+ ", output.lines[start - 1] + " "):
         start -= 1
@@ -159,7 +161,9 @@ def _eslint(output: Output) -> Iterator[Finding]:
     rows = list(output.find(r"\s+(\d+):\d+\s+error\s+(.+)", 0, max(end, 0)))
     if not rows:
         return
-    files = [at for at, _ in output.find(r"\S", 0, rows[-1][0])] or [0]
+    files = [at for at, _ in output.find(r"[^\s:]+\.\w+$", 0, rows[-1][0])]
+    if not files:
+        return
     said, file = [], 0
     for at, row in rows[:50]:
         while file + 1 < len(files) and files[file + 1] < at:

@@ -40,6 +40,8 @@ def _go_panic(output: Output) -> Iterator[Finding]:
 
 def _go_test(output: Output) -> Iterator[Finding]:
     failed = list(output.find(r"\s*--- FAIL: "))
+    if not failed:
+        return
     end = max(output.last(r"FAIL(?:\t|$)"), failed[-1][0])
     start = failed[0][0]
     said = list(output.find(r"\s*--- FAIL: |\s+(\S+\.go):(\d+): |panic: ", start, end))

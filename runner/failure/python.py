@@ -31,7 +31,9 @@ def _traceback(output: Output) -> Iterator[Finding]:
     """The last one; of chained ones that is what was not caught."""
     start = output.last(_HEADER)
     header = re.match(_HEADER, output.lines[start])
-    edge = header.end(1) if header else 0
+    if header is None:
+        return
+    edge = header.end(1)
     body = [line[edge:] for line in output.lines[start:]]
     end = next((at for at, line in enumerate(body) if at and line[:1].strip()), 0)
     if end:
