@@ -129,7 +129,7 @@ def refuse(what: str, trust: Trust, key: str) -> None:
         case Trust.UNSIGNED:
             if not key:
                 return
-            hint = f"it was made without {VARIABLE}: unset it here to believe what is not signed"
+            hint = f"it ran without {VARIABLE}, or was killed: unset it to believe it all the same"
         case Trust.UNCHECKED:
             hint = f"set {VARIABLE} to the key that it was signed with"
         case Trust.FORGED:
