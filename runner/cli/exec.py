@@ -17,7 +17,7 @@ from runner.cli.options import state_option, told_options
 def command(
     name: str, job: str, pipeline: str, arguments: tuple[str, ...], **started: object
 ) -> int:
-    r"""Run one command as a step. Exit code, streams and terminal are its own.
+    """Run one command as a step. Exit code, streams and terminal are its own.
 
     \b
     signalbox exec -- make test

@@ -12,7 +12,7 @@ from runner.errors import UsageError
 @click.argument("names", nargs=-1, required=True, metavar="[RUN] FILE")
 @state_option
 def command(names: tuple[str, ...], state: str | None) -> int:
-    r"""Write one run to FILE: what it stands on, its events, masked logs and kept files, no secret.
+    """Write one run to FILE: what it stands on, its events, masked logs and kept files, no secret.
 
     \b
     signalbox export run.tar            the last run

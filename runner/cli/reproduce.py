@@ -24,7 +24,7 @@ def command(
     as_json: bool,
     state: str | None,
 ) -> int:
-    r"""Print what a step of a past run had: commit, variables, image. With --run: run it here.
+    """Print what a step of a past run had: commit, variables, image. With --run: run it here.
 
     Your files are not touched: the commit is checked out into the state directory.
 
@@ -34,13 +34,13 @@ def command(
     """
     import msgspec  # noqa: PLC0415
 
-    from runner.cli import again  # noqa: PLC0415
+    from runner.cli import again, recipe  # noqa: PLC0415
 
-    found = again.look(run, job, steps, state, os.environ)
+    found = recipe.look(run, job, steps, state, os.environ)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found.recipe), indent=2))
     else:
-        click.echo(again.text(found.recipe))
+        click.echo(recipe.text(found.recipe))
     if not carry_out:
         return 0
     return again.carry_out(found, os.environ, accept_changed=accept_changed)

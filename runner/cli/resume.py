@@ -26,7 +26,7 @@ def command(
     accept_changed: bool,
     **started: object,
 ) -> int:
-    r"""Answer a gate of a blocked execution and go on.
+    """Answer a gate of a blocked execution and go on.
 
     \b
     signalbox resume --approve approve

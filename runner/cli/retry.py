@@ -24,7 +24,7 @@ def command(
     accept_changed: bool,
     **started: object,
 ) -> int:
-    r"""Run jobs of an execution again, with all that depends on them; the others are done.
+    """Run jobs of an execution again, with all that depends on them; the others are done.
 
     \b
     signalbox retry                  what failed, was canceled or did not start

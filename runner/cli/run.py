@@ -30,7 +30,7 @@ def command(
     as_json: bool,
     **started: object,
 ) -> int:
-    r"""Run a pipeline: FILE, or pipeline.yml here or above.
+    """Run a pipeline: FILE, or pipeline.yml here or above.
 
     \b
     signalbox run                          everything
