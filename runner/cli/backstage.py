@@ -93,7 +93,7 @@ class Backstage:
             clock=self._clock,
             monotonic=time.monotonic,
             sleep=time.sleep,
-            patience=self._logs.patience if self._logs else lambda: 0.0,
+            patience=self._logs.patience if self._logs else None,
         )
 
     def _deliver_logs(self, target: "Target") -> "LogDelivery | None":

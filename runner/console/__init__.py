@@ -23,7 +23,6 @@ from runner.notice import (
     Notice,
     Outcome,
     Reason,
-    Reported,
     StepFinished,
     StepStarted,
     Warned,
@@ -108,7 +107,7 @@ class Console:
         match notice:
             case ExecutionStarted():
                 self._head()
-            case JobReady() | Reported():
+            case JobReady():
                 pass
             case JobStarted():
                 self._job_started(notice)

@@ -41,7 +41,7 @@ class Delivery:
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
         pace: Pace | None = None,
-        patience: Callable[[], float] = lambda: 0.0,
+        patience: Callable[[], float] | None = None,
     ) -> None:
         self._journal_twin = journal_twin
         self._connect = connect
@@ -51,7 +51,8 @@ class Delivery:
         self._clock = clock
         self._now = monotonic
         self._sleep = sleep
-        self._patience = patience
+        self._logs = patience is not None
+        self._patience = patience or (lambda: 0.0)
         self._pace = pace or Pace()
         self._budget = self._pace.exit
         self._wake = threading.Event()
@@ -176,8 +177,8 @@ class Delivery:
         if turn is Turn.EMPTY:
             if self._elsewhere is None:
                 self._elsewhere = journal.tally(binding=self._binding).held
-            waits = self._pace.linger if self._patience() else None
-            return waits if self._committed else self._pace.poll
+            rest = self._pace.linger if self._logs else None
+            return rest if self._committed else self._pace.poll
         self._relaxed = False
         self._resume = self._now() + self._interval(turn, sender)
         return 0.0
@@ -221,13 +222,13 @@ class Delivery:
                 if early > left:
                     return
                 self._sleep(early)
-            unreachable = sender.unreachable
+            unreachable, patience = sender.unreachable, self._patience()
             match self._own_turn(sender, journal, min(left, self._pace.attempt)):
                 case Turn.MOVED:
                     moved = self._now()
                 case Turn.EMPTY if self._awaits_commit(journal):
                     self._sleep(min(self._pace.poll / 4, left))
-                case Turn.EMPTY if self._awaits_log(journal):
+                case Turn.EMPTY if self._awaits_log(journal, patience):
                     moved = self._now()
                     self._sleep(self._pace.poll)
                 case Turn.EMPTY | Turn.HELD:
@@ -243,8 +244,9 @@ class Delivery:
             return False
         return journal.tally(execution=self._execution, binding=self._binding).waiting > 0
 
-    def _awaits_log(self, journal: Journal) -> bool:
-        if not self._patience():
+    def _awaits_log(self, journal: Journal, patience: float) -> bool:
+        """Whether a job's final event was, or now is, held for the job's log."""
+        if not (patience or self._patience()):
             return False
         return journal.tally(execution=self._execution, binding=self._binding).waiting > 0
 

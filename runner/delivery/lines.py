@@ -137,21 +137,16 @@ class _Body:
         self.records = self.text = 0
         self._room = room - 2
         self._parts: list[bytes] = []
-        self._sections: dict[str, bytes] = {}
+        self._ends: dict[str, bytes] = {}
+        """By section: what follows a line's number."""
         self._rest = _rest(log, at)
 
     def add(self, message: str, line: int, section: str) -> bool:
         """Whether the line still went in; the first always does."""
-        name = self._sections.get(section)
-        if name is None:
-            name = self._sections[section] = _encode(section)
+        if section not in self._ends:
+            self._ends[section] = b',"section_name":%b,%b' % (_encode(section), self._rest)
         text = _encode(message)
-        part = b'{"message":%b,"line_number":%d,"section_name":%b,%b' % (
-            text,
-            line,
-            name,
-            self._rest,
-        )
+        part = b'{"message":%b,"line_number":%d%b' % (text, line, self._ends[section])
         self._room -= len(part) + 1
         if self._room < 0 and self._parts:
             return False

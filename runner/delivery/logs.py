@@ -173,7 +173,7 @@ class LogSender:
         self._warn(f"{reply.message}. Job logs stop; events go on")
 
     def _sentences(self, left: int) -> list[str]:
-        failure = self.last.message if self.last else ""
+        failure = self.last.message if self.last and not self.stopped else ""
         why = f": {failure}" if failure else ""
         refusal = f": {self.reason}" if self.reason else ""
         fates = (

@@ -47,9 +47,7 @@ def frame(lines: Sequence[str]) -> str:
 
 def _thrown(output: Output) -> Iterator[Finding]:
     """The last error that was thrown and has a stack."""
-    lines = output.lines
-    if output.has("npm e", "npm E"):
-        lines = [re.sub("^" + _NPM, "", line) for line in lines]
+    lines = [re.sub("^" + _NPM, "", line) for line in output.lines]
     for start in range(len(lines) - 1, -1, -1):
         if not re.match(_THROWN, lines[start]) and "[TimeoutError]" not in lines[start]:
             continue

@@ -16,6 +16,10 @@ def put(db: sqlite3.Connection, execution: int, section: Section) -> None:
     """
     db.execute("INSERT OR IGNORE INTO log (number, job) VALUES (?, ?)", (execution, section.job))
     db.execute(
+        "UPDATE log SET offset = min(offset, ?) WHERE number = ? AND job = ?",
+        (section.offset, execution, section.job),
+    )
+    db.execute(
         "DELETE FROM section WHERE number = ? AND job = ? AND offset >= ?",
         (execution, section.job, section.offset),
     )

@@ -5,6 +5,7 @@ cannot be written, is ``home``'s.
 """
 
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -42,6 +43,9 @@ _LEVELS: Final = "step job stage pipeline"
 _AT_A_TIME: Final = 50
 """Dead executions closed in one go: each holds a file open, and a process may have 256."""
 
+_PATIENCE: Final = 0.02
+"""Seconds between two looks whether a file that is gone has been written anew."""
+
 _result: Final = msgspec.json.Decoder(Result)
 _answer: Final = msgspec.json.Decoder(Answer)
 
@@ -54,6 +58,7 @@ class Journal:
         self._db = db
         self._generation = home.generation
         self._first = first
+        self._thread = threading.get_ident()
         self._leases: set[str] = set()
         self._settled: frozenset[int] = frozenset()
 
@@ -80,9 +85,20 @@ class Journal:
         return cls(home, home.read(), first=True)
 
     def twin(self) -> "Journal":
-        """Another connection, for the thread that calls this; it follows wherever this one goes."""
-        with self._home.lock:
-            return Journal(self._home, self._home.connect(), first=False)
+        """Another connection, for the thread that calls this; it follows wherever this one goes.
+        While a step's removal of the file is not noticed yet, there is nothing to connect to: our
+        own thread writes it anew, any other waits for that.
+        """
+        while True:
+            with self._home.lock:
+                if threading.get_ident() == self._thread:
+                    self._stay()
+                try:
+                    return Journal(self._home, self._home.connect(), first=False)
+                except base.FAILURES:
+                    if not self._home.moved():
+                        raise
+            threading.Event().wait(_PATIENCE)
 
     @property
     def degraded(self) -> str:
@@ -226,11 +242,9 @@ class Journal:
             raise UsageError(f"{run!r} is the start of several runs: {several}", hint)
         return exact[0]
 
-    def events(self, execution: str, *, downstream: bool = False) -> list[StoredEvent]:
-        """All events of an execution, in order; ``downstream``: also those of the pipelines that
-        its steps started and it reports.
-        """
-        return self._read(lambda db: outbox.events(db, execution, downstream=downstream))
+    def events(self, execution: str) -> list[StoredEvent]:
+        """All events of an execution, in order."""
+        return self._read(lambda db: outbox.events(db, execution))
 
     def results(self, execution: str) -> dict[str, Result]:
         """What the jobs of an execution left, by job."""
