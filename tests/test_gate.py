@@ -5,11 +5,13 @@ import pty
 import select
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
 from tests.conftest import Workspace, by_level, killed, tags
+from tests.forks import Forks, Quick
 from tests.intake_server import Server
 
 GATED = """
@@ -23,6 +25,18 @@ GATED = """
         needs: [approve]
         steps: ['test "$VERSION" = 7 && echo once >> deployed']
 """
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    made = Forks()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def workspace(workspace: Workspace, forks: Forks) -> Workspace:
+    return Quick(workspace, forks)
 
 
 @pytest.fixture
@@ -173,13 +187,14 @@ BRANCHES = """
 def test_two_gates_are_answered_one_after_the_other(workspace: Workspace, server: Server) -> None:
     workspace.write(BRANCHES)
     workspace.to(server)
-    assert workspace.run("run").code == 75
+    assert workspace.run("run", "--parent", "abc").code == 75
     assert workspace.run("resume", "--approve", "a").code == 75
     assert workspace.run("resume", "--approve", "b").code == 0
     names = [job["name"] for job in by_level(server.events, "job")]
     assert names == ["x", "y", "z"]
     assert len({e["unique_id"] for e in by_level(server.events, "pipeline")}) == 3
     assert len({e["pipeline_id"] for e in by_level(server.events, "pipeline")}) == 1
+    assert all(e["parent_pipeline"] == {"id": "abc"} for e in by_level(server.events, "pipeline"))
 
 
 def test_two_gates_are_answered_at_once_one_with_yes_and_one_with_no(

@@ -1,0 +1,88 @@
+"""The program, forked from a process that has imported it: a test of many short runs waits less.
+
+Owns that process. Each run is one of its own, as at a desk, but for the 250 ms in which Python and
+the libraries are loaded; what that costs is other tests' matter (``test_startup``).
+"""
+
+import json
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Ended, Workspace
+
+_SERVER = """
+import json, os, sys
+import git
+from runner import delivery, intake, manifest, report
+from runner.cli import COMMANDS, answer, ask, attempt, custody, expiry, launch, past, voice
+from runner.cli import clean, flush, list, resume, retry, run as _, show
+from runner.cli import run
+from runner.providers import github, local
+
+import requests  # which intake imports when it sends
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.setsid()
+        os.chdir(asked["directory"])
+        os.environ.clear()
+        os.environ.update(asked["environ"])
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number, path in ((1, asked["out"]), (2, asked["err"])):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        code = run(asked["arguments"])
+        sys.stdout.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Forks:
+    """The process that forks. One run at a time."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", _SERVER],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, directory: Path, environ: dict[str, str], arguments: tuple[str, ...]) -> Ended:
+        assert self._server.stdin
+        assert self._server.stdout
+        out, err = directory.parent / "out", directory.parent / "err"
+        asked = {
+            "directory": str(directory),
+            "environ": environ,
+            "arguments": arguments,
+            "out": str(out),
+            "err": str(err),
+        }
+        self._server.stdin.write(json.dumps(asked) + "\n")
+        self._server.stdin.flush()
+        if not select.select([self._server.stdout], [], [], 30)[0]:
+            self._server.kill()
+            pytest.fail(f"still running after 30 s: {arguments}\n{err.read_text()}")
+        code = int(self._server.stdout.readline())
+        return Ended(code, out.read_text(errors="replace"), err.read_text(errors="replace"))
+
+    def close(self) -> None:
+        self._server.communicate()
+
+
+class Quick(Workspace):
+    """A workspace whose ``run`` is forked; ``start`` is not."""
+
+    def __init__(self, workspace: Workspace, forks: Forks) -> None:
+        self.path, self.environ, self._forks = workspace.path, workspace.environ, forks
+
+    def run(self, *arguments: str, within: float = 30, **environ: str) -> Ended:
+        return self._forks.run(self.path, self.environ | environ, arguments)
