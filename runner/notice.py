@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from runner.event import Failure
+from runner.event import Event, Failure
 from runner.pipeline import Parameter
 
 
@@ -225,6 +225,18 @@ class JobSkipped(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+class Reported(msgspec.Struct, frozen=True, kw_only=True):
+    """A signalbox inside a step has reported; checked, bounded and masked (``runner.outbox``)."""
+
+    job: str
+    at: int
+    event: Event
+    path: tuple[str, ...] = ()
+    """Which pipeline below this execution it is of; empty: it is a further step of the job."""
+    lost: bool = False
+    """No event yet: the end that a part gets should we die before it has one."""
+
+
 class ExecutionFinished(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing more will happen. ``gates``: those that wait, when that is why it ended."""
 
@@ -251,6 +263,7 @@ Notice = (
     | StepFinished
     | JobFinished
     | JobSkipped
+    | Reported
     | ExecutionFinished
     | Warned
 )

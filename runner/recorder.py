@@ -6,7 +6,7 @@ closing a dead run is setting ``end``. Knows no HTTP. Rules: interface, section 
 """
 
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, assert_never
 
 import msgspec
@@ -37,6 +37,7 @@ from runner.notice import (
     Notice,
     Outcome,
     Reason,
+    Reported,
     Result,
     Said,
     StepFinished,
@@ -129,9 +130,15 @@ class Appends(Protocol):
         """Take in one change, whole."""
 
 
+Letter = tuple[tuple[str, ...], bytes]
+"""An event, and the path of the pipeline that it is of, below this execution."""
+Relay = Callable[[Sequence[Letter]], None]
+
+
 class Recorder:
     """Appends the events of one execution; every call of ``observe`` is one commit. ``logs``: with
-    where each step begins in its job's log, which is to be sent.
+    where each step begins in its job's log, which is to be sent. ``relay``: the run around this
+    one, which is told what is on disk.
     """
 
     def __init__(
@@ -142,8 +149,10 @@ class Recorder:
         labels: Labels,
         *,
         logs: bool = False,
+        relay: Relay | None = None,
     ) -> None:
-        self._logs = logs
+        self._logs, self._relay = logs, relay
+        self._letters: list[Letter] = []
         self._journal, self._header, self._plan, self._labels = journal, header, plan, labels
         self._execution = header.execution
         self._planned = {job.key: job for job in plan.jobs}
@@ -173,6 +182,9 @@ class Recorder:
         self._rows, self._opened, self._results, self._sections = [], [], [], []
         if change != _NOTHING:
             self._journal.append(self._execution.unique_id, change)
+        letters, self._letters = self._letters, []
+        if letters and self._relay:
+            self._relay(letters)
 
     def first(self) -> Change:
         """What ``Journal.begin`` writes with the execution's row: the running event."""
@@ -200,6 +212,8 @@ class Recorder:
                 self._job_skipped(notice)
             case ExecutionFinished():
                 self._finished(notice)
+            case Reported():
+                self._reported(notice)
             case ExecutionStarted() | JobReady() | Warned():
                 pass
             case _:
@@ -266,6 +280,38 @@ class Recorder:
         if self._pipeline.add(step.said, Level.PIPELINE) and due:
             self._updated = step.end
             self._row(self._pipeline_event(Status.RUNNING, None), step.end)
+
+    # ── what a signalbox inside a step reports ───────────────────────────────────────────────────
+
+    def _reported(self, told: Reported) -> None:
+        if told.lost:
+            self._open(told.event)
+        elif told.path:
+            self._row(told.event, told.at, told.path)
+        elif told.job in self._jobs and isinstance(told.event, StepEvent):
+            self._row(self._further(told.event, self._jobs[told.job]), told.at)
+
+    def _further(self, step: StepEvent, job: _Job) -> StepEvent:
+        """A step that the plan does not know: its parents are ours, whatever it says."""
+        execution, key = self._execution, job.started.job
+        stage = self._planned[key].job.stage
+        labels = (self._labels.tags, self._plan.pipeline.tags, job.started.tags)
+        tags = _Labeled(*labels, dict(tag.split(":", 1) for tag in step.tags))
+        return msgspec.structs.replace(
+            step,
+            id=execution.part("job", key, "further", step.id),
+            pipeline_unique_id=execution.unique_id,
+            pipeline_name=execution.pipeline,
+            job_id=execution.job_id(key),
+            job_name=job.started.name,
+            stage_id=execution.stage_id(stage) if stage else None,
+            stage_name=stage or None,
+            url=self._labels.job_url or None,
+            node=self._labels.node,
+            start=max(step.start, rfc3339(job.started.at)),
+            end=max(step.end, rfc3339(job.started.at)),
+            tags=tags.written(),
+        )
 
     # ── jobs ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -451,12 +497,14 @@ class Recorder:
 
     # ── rows ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _row(self, event: Event, at: int) -> None:
+    def _row(self, event: Event, at: int, path: tuple[str, ...] = ()) -> None:
         final = event.status is not Status.RUNNING
         level, part = _place(event)
         if final:  # what began and ended between two commits was never open
             self._opened = [o for o in self._opened if (o.level, o.id) != (level, part)]
-        self._rows.append(Row(level=level, id=part, final=final, body=encode(event), at=at))
+        body = encode(event)
+        self._rows.append(Row(level=level, id=part, final=final, body=body, at=at))
+        self._letters.append((path, body))
 
     def _open(self, event: Event) -> None:
         level, part = _place(event)

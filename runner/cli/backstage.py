@@ -44,6 +44,7 @@ class Backstage:
         self._target, self._environ, self._settings = target, environ, settings
         self._warn, self._clock = warn, clock
         self._thread = threading.Thread(target=self._work, name="backstage", daemon=True)
+        self._commit: bytes | None = None
         self._delivery: Delivery | None = None
         self._logs: LogDelivery | None = None
 
@@ -59,7 +60,10 @@ class Backstage:
         if not self._thread.ident:
             self._thread.start()
         self._thread.join(GIT_PATIENCE)
-        if self._thread.is_alive() and self._journal.freeze_git(self._execution, None):
+        late = self._thread.is_alive()
+        # Once more, in vain but for two cases: it came too late, or a step removed the journal in
+        # the moment in which the thread wrote into it.
+        if self._journal.freeze_git(self._execution, self._commit) and late:
             self._warn("the commit could not be read in time; events carry no git")
         if self._delivery is None:
             return None
@@ -75,9 +79,9 @@ class Backstage:
             self._logs = self._deliver_logs(self._target) if self._settings.logs else None
             self._delivery = self._deliver(self._target)
             self._delivery.start()
-        git = self._read_git()
+        self._commit = self._read_git()
         journal = self._journal.twin()
-        journal.freeze_git(self._execution, git)
+        journal.freeze_git(self._execution, self._commit)
         journal.close()
 
     def _deliver(self, target: "Target") -> "Delivery":

@@ -28,6 +28,7 @@ def take_in(
     """Import ``file``; the id of its run."""
     from runner.cli import custody, launch, parcel, places  # noqa: PLC0415
     from runner.seal import Trust  # noqa: PLC0415
+    from runner.terminal import plain  # noqa: PLC0415
 
     found = parcel.read(file, custody.key_of(environ))
     if found.trust is Trust.UNCHECKED:
@@ -43,7 +44,8 @@ def take_in(
     finally:
         journal.close()
     done = "imported" if found.run in new else "was here already"
-    say(f"{found.run[:8]} {done}: {stored.header.execution.pipeline}, {_stands(stored.gates)}")
+    name = plain(stored.header.execution.pipeline)
+    say(f"{found.run[:8]} {done}: {name}, {_stands(stored.gates)}")
     return found.run
 
 

@@ -168,7 +168,9 @@ def _first_row(
         execution = setup.identify(taken)
         header = setup.header(execution, pin, target)
         labels, logs = setup.labels(pin), setup.settings.logs
-        record = recorder.Recorder(journal, header, request.plan, labels, logs=logs)
+        record = recorder.Recorder(
+            journal, header, request.plan, labels, logs=logs, relay=setup.relay()
+        )
         change = msgspec.structs.replace(record.first(), results=tuple(request.results.values()))
         try:
             journal.begin(header, change, request.claim)
@@ -203,7 +205,8 @@ def _carry_out(setup: Setup) -> tuple[int, str]:
 
         custody.close(journal, execution.unique_id, setup.environ, setup.voice.warn)
     code = _code(finished, journal, setup.voice)
-    setup.voice.end(journal, execution, begun.target, delivered, engine.observer_errors)
+    lost, relayed = engine.observer_errors, bool(setup.outer)
+    setup.voice.end(journal, execution, begun.target, delivered, lost, relayed=relayed)
     journal.close()
     return code, execution.unique_id
 

@@ -5,12 +5,14 @@ The one reader of environment variables (interface, section 5; which of them ste
 """
 
 import re
+import uuid
 from collections.abc import Mapping, MutableMapping
 from typing import Final
 
 import msgspec
 
 from runner.errors import UsageError
+from runner.execution import Link
 from runner.redact import is_secret_name
 
 _KEPT: Final = re.compile(
@@ -23,8 +25,29 @@ _KEPT: Final = re.compile(
 _OURS: Final = ("DD_API_KEY", "DATADOG_API_KEY", "SIGNALBOX_STATE_KEY", "SIGNALBOX_INTAKE_TOKEN")
 """What no step is ever given, even when the pipeline file lists it."""
 
+SECRETS: Final = "SIGNALBOX_SECRETS"
+"""Tells a run inside a step which variables hold secrets: names, no values."""
+
+_MASKS: Final = 1024 * 1024
+"""Bytes of SIGNALBOX_MASK that are read."""
+
 _LONGEST: Final = 3600.0
 """Seconds that delivery may be allowed at exit."""
+
+
+class Outer(msgspec.Struct, frozen=True, kw_only=True):
+    """The run in whose step we are, as that step's environment says it."""
+
+    outbox: str
+    """The directory through which it takes reports."""
+    pipeline: str
+    """Its unique id."""
+    url: str = ""
+
+    @property
+    def link(self) -> Link:
+        """It, as our parent."""
+        return Link(id=self.pipeline, url=self.url)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +66,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether what jobs print is sent, too."""
     nested: bool
     """Whether we run inside a step of another run."""
+    outer: Outer | None = None
+    """That run, when it takes our reports."""
+    secrets: tuple[str, ...] = ()
+    """Names of variables that it masks."""
 
 
 def read(environ: Mapping[str, str]) -> Settings:
@@ -58,7 +85,9 @@ def read(environ: Mapping[str, str]) -> Settings:
         provider=_provider(environ.get("DD_CI_PROVIDER_NAME", "")),
         flush_timeout=_seconds(environ.get("SIGNALBOX_FLUSH_TIMEOUT", "")),
         logs=_switch(environ.get("SIGNALBOX_LOGS", "")),
-        nested=environ.get("SIGNALBOX") == "true" and bool(environ.get("SIGNALBOX_STEP_ID")),
+        nested=_nested(environ),
+        outer=_outer(environ),
+        secrets=tuple(filter(None, environ.get(SECRETS, "").split(","))),
     )
 
 
@@ -95,6 +124,21 @@ def secrets(environ: Mapping[str, str], declared: tuple[str, ...]) -> dict[str, 
     }
 
 
+def masked(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The values that earlier steps of the job we are in, and ours, asked to be masked."""
+    path = environ.get("SIGNALBOX_MASK") if _nested(environ) else None
+    if not path:
+        return ()
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_MASKS)
+    except OSError:
+        return ()
+    from runner import entries  # noqa: PLC0415 - by who needs it
+
+    return entries.masks(text)
+
+
 def pairs(texts: list[str] | tuple[str, ...], where: str) -> dict[str, str]:
     """``key:value`` texts as a mapping; raises ``UsageError`` naming the one that is none."""
     found = {}
@@ -128,6 +172,22 @@ def measures(texts: tuple[str, ...], where: str) -> dict[str, float]:
         except ValueError:
             raise UsageError(f"{where}: {key}:{value} is not key:number") from None
     return found
+
+
+def _nested(environ: Mapping[str, str]) -> bool:
+    return environ.get("SIGNALBOX") == "true" and bool(environ.get("SIGNALBOX_STEP_ID"))
+
+
+def _outer(environ: Mapping[str, str]) -> Outer | None:
+    outbox, pipeline = environ.get("SIGNALBOX_OUTBOX"), environ.get("SIGNALBOX_PIPELINE_ID", "")
+    if not (outbox and _nested(environ)):
+        return None
+    try:
+        uuid.UUID(pipeline)
+    except ValueError:
+        return None
+    url = environ.get("SIGNALBOX_PIPELINE_URL", "")
+    return Outer(outbox=outbox, pipeline=pipeline, url=url)
 
 
 def _provider(name: str) -> str:

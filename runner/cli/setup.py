@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from runner import commit, errors, event, providers, recorder
+from runner import commit, errors, event, outbox, providers, recorder
 from runner import execution as executions
 from runner.cli import pid1
 from runner.cli import settings as environment
@@ -47,6 +47,7 @@ class Setup:
         self.clock = executions.clock()
         self._host = providers.detect(self.environ, providers.read_file)
         self.voice = Voice(self.environ)
+        self._salt = outbox.salt()
         self.quiet = False
         """Nobody wants to know that there is no commit."""
         if not pid1.guard():
@@ -57,8 +58,8 @@ class Setup:
 
     def _mask(self) -> Masker:
         pipeline = self.request.plan.pipeline
-        found = environment.secrets(self.environ, pipeline.secrets)
-        masker = Masker()
+        found = environment.secrets(self.environ, (*pipeline.secrets, *self.settings.secrets))
+        masker = Masker(environment.masked(self.environ))
         short = [name for name, value in found.items() if masker.add([value])]
         if short:
             names = ", ".join(short)
@@ -77,10 +78,23 @@ class Setup:
             )
         return masker
 
+    @property
+    def outer(self) -> environment.Outer | None:
+        """The run around us, when it delivers for us."""
+        return None if self.request.options.local else self.settings.outer
+
+    def relay(self) -> recorder.Relay | None:
+        """Who hands our events to the run around us."""
+        if self.outer is None:
+            return None
+        from runner.cli.relay import Relay  # noqa: PLC0415
+
+        return Relay(self.outer, self._salt, self.voice.warn)
+
     def target(self) -> "Target | None":
-        """Where events go; None: nowhere, it is local."""
+        """Where events go; None: nowhere, or not by us."""
         settings = self.settings
-        if self.request.options.local or not (settings.key or settings.intake_url):
+        if self.request.options.local or self.outer or not (settings.key or settings.intake_url):
             return None
         from runner import intake  # noqa: PLC0415
 
@@ -97,9 +111,12 @@ class Setup:
         request, host = self.request, self._host.host
         start = self.clock()
         unique_id, previous = identity(host, request.plan.pipeline.name, taken)
+        if self.outer:
+            unique_id, previous = outbox.unique_id(self.outer.pipeline, (self._salt,)), None
         before = request.before.header.execution if request.before else None
         if before and request.retried:
             previous = Link(id=before.unique_id, url=before.url)
+        parent = request.parent or (before.parent if before else None)
         return Execution(
             unique_id=unique_id,
             pipeline_id=before.pipeline_id if before else unique_id,
@@ -110,7 +127,7 @@ class Setup:
             queue_time=_waited(request.queued_at or host.queued_at, start),
             previous=None if request.blocked else previous,
             partial_retry=request.partial,
-            parent=request.parent or (before.parent if before else None),
+            parent=self.outer.link if self.outer else parent,
             resumed_from=request.blocked.id if request.blocked else "",
         )
 
@@ -212,7 +229,10 @@ class Setup:
 
     def own(self, execution: Execution) -> dict[str, str]:
         """What every step sees of us."""
+        secrets = (*self.request.plan.pipeline.secrets, *self.settings.secrets)
+        names = {environment.SECRETS: ",".join(dict.fromkeys(secrets))} if secrets else {}
         return {
+            **names,
             "SIGNALBOX": "true",
             "SIGNALBOX_PIPELINE_ID": execution.unique_id,
             "SIGNALBOX_PIPELINE_URL": execution.url,

@@ -120,6 +120,8 @@ class Voice:
         target: "Target | None",
         delivered: "Delivered | None",
         errors: Sequence[str],
+        *,
+        relayed: bool = False,
     ) -> None:
         """The last lines: what is delivered or waiting, where to look."""
         console = self._console
@@ -130,7 +132,8 @@ class Voice:
         if journal.degraded:
             console.warn(f"events are in memory only: {journal.degraded}")
         if delivered is None or target is None:
-            console.say(f"local: nothing was sent; signalbox show {execution.unique_id[:8]}")
+            how = "reported through the run around it" if relayed else "local: nothing was sent"
+            console.say(f"{how}; signalbox show {execution.unique_id[:8]}")
             return
         if delivered.sent:
             lines = f", {delivered.lines} log lines" if delivered.lines else ""

@@ -8,19 +8,25 @@ import contextlib
 import os
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from runner import execution as executions
 from runner import plan
-from runner.cli import defect, launch, places
+from runner.cli import defect, launch, places, relay
 from runner.cli import settings as environment
 from runner.cli.request import Options, Request
 from runner.cli.setup import Setup
 from runner.engine import Engine, Surroundings
+from runner.event import Failure, Status, StepEvent, encode
+from runner.execution import rfc3339
+from runner.executors import Command, Stop
 from runner.executors.foreground import Foreground
+from runner.notice import Exit
 from runner.pipeline import Job, Pipeline, Step
 from runner.redact import Masker
 
@@ -60,22 +66,21 @@ def run(
     arguments: Sequence[str], called: Names, options: Options, environ: Mapping[str, str]
 ) -> int:
     """Carry the command out; its exit code, and one of ours only when it could not begin."""
+    settings = environment.read(environ)
+    if settings.outer and not options.local:
+        return _further(arguments, called, options, environ, settings.outer)
     setup = Setup(_request(called, options), environ)
     begun = launch.begin(setup)
     setup.quiet = begun.target is None
-    watched = {number for number in _PASSED if signal.getsignal(number) is not signal.SIG_IGN}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would take the exit code with it
-    foreground = Foreground(arguments, before)
+    foreground = _foreground(arguments)
     around = _surroundings(setup, begun, foreground)
     engine = Engine(setup.request.plan, around, (begun.record, begun.backstage), parallel=1)
     foreground.stopped = engine.cancel
-    threading.Thread(target=_pass_on, args=(watched, foreground), daemon=True).start()
     try:
         finished = engine.carry_out()
         delivered = begun.backstage.end(interrupted=bool(finished.signal))
-        if foreground.exit and not foreground.started:
-            setup.voice.warn(foreground.exit.message)
+        if foreground.refusal:
+            setup.voice.warn(foreground.refusal)
         setup.voice.trouble(begun.journal, delivered, engine.observer_errors)
         begun.journal.close()
     except Exception as error:  # whatever is wrong with us, the code is the command's
@@ -85,6 +90,60 @@ def run(
             defect.report(error)
     assert foreground.exit  # noqa: S101 - the engine has carried out the one step
     return foreground.exit.code
+
+
+def _further(
+    arguments: Sequence[str],
+    called: Names,
+    options: Options,
+    environ: Mapping[str, str],
+    outer: environment.Outer,
+) -> int:
+    """In a step of another run: the command is a further step of that job, and no pipeline."""
+    clock, end_of, settings = executions.clock(), _End(), environment.read(environ)
+    found = environment.secrets(environ, settings.secrets)
+    masker = Masker((*found.values(), *environment.masked(environ)))
+    foreground = _foreground(arguments)
+    command = Command(script="", cwd=os.getcwd(), env=environment.untouched(environ))
+    start = clock()
+    ended = foreground.run(command, end_of, Stop())
+    tags = {**settings.tags, **options.tags}
+    step = StepEvent(
+        id=called.job,
+        name=called.step,
+        pipeline_unique_id="",
+        pipeline_name="",
+        start=rfc3339(start),
+        end=rfc3339(clock()),
+        status=Status.SUCCESS if ended.ok else Status.ERROR,
+        tags=tuple(f"{key}:{value}" for key, value in tags.items()),
+        metrics=tuple(f"{key}:{value:.15g}" for key, value in options.measures.items()),
+        error=None if ended.ok else _why(ended, masker.bytes(end_of.text)),
+    )
+    with contextlib.suppress(OSError):
+        if foreground.refusal:
+            print(f"signalbox: {foreground.refusal}", file=sys.stderr)
+        relay.further(outer, masker.bytes(encode(step)))
+    return ended.code
+
+
+def _why(ended: Exit, tail: bytes) -> Failure:
+    from runner import failure  # noqa: PLC0415 - 3 ms that a good end does not need
+
+    return failure.explain(ended, tail[-failure.TAIL :], limit=None).failure
+
+
+class _End:
+    """The end of what the command wrote into pipes."""
+
+    text = b""
+
+    def write(self, piece: bytes) -> None:
+        """All of it, at once."""
+        self.text += piece
+
+    def idle(self) -> None:
+        """It is over."""
 
 
 def _request(called: Names, options: Options) -> Request:
@@ -129,6 +188,16 @@ class _Dark:
 
     def output(self, job: str, piece: bytes) -> None:
         """It has been seen."""
+
+
+def _foreground(arguments: Sequence[str]) -> Foreground:
+    """The command, not started yet; from now on signals are its own."""
+    watched = {number for number in _PASSED if signal.getsignal(number) is not signal.SIG_IGN}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would take the exit code with it
+    foreground = Foreground(arguments, before)
+    threading.Thread(target=_pass_on, args=(watched, foreground), daemon=True).start()
+    return foreground
 
 
 def _pass_on(watched: set[signal.Signals], foreground: Foreground) -> None:

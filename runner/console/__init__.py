@@ -23,6 +23,7 @@ from runner.notice import (
     Notice,
     Outcome,
     Reason,
+    Reported,
     StepFinished,
     StepStarted,
     Warned,
@@ -107,7 +108,7 @@ class Console:
         match notice:
             case ExecutionStarted():
                 self._head()
-            case JobReady():
+            case JobReady() | Reported():
                 pass
             case JobStarted():
                 self._job_started(notice)

@@ -17,6 +17,7 @@ from runner import scope
 from runner.engine.graph import Graph, LeftOut, Move, Ready
 from runner.engine.worker import Surroundings, Worker
 from runner.event import Failure
+from runner.execution import SECOND
 from runner.notice import (
     ExecutionFinished,
     ExecutionStarted,
@@ -35,6 +36,8 @@ __all__ = ["Engine", "Surroundings"]
 
 AWAKE: Final = 0.5
 """Seconds that a signal may wait for its handler."""
+LOOK: Final = SECOND
+"""How often the outboxes of all jobs are looked into."""
 
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +102,7 @@ class Engine:
         self._news: list[Notice] = []
         self._failure: Failure | None = None
         self._failed, self._stopping = plan.broken, False
-        self._signal = 0
+        self._signal = self._looked = 0
         self.observer_errors: list[str] = []
 
     def cancel(self, number: int) -> None:
@@ -120,7 +123,7 @@ class Engine:
 
     # ── what workers and signals say ─────────────────────────────────────────────────────────────
 
-    def _take(self, first: _Message) -> None:
+    def _take(self, first: _Message | None) -> None:
         """Take in all that is there: ends that arrive together share one commit."""
         waiting: list[_Line] = []
         message: _Message | None = first
@@ -133,17 +136,17 @@ class Engine:
                 case _Told(defect=defect):
                     self._abandon(defect)
             message = self._next()
+        self._look_around()
         self._go_on(waiting)
 
-    def _wait(self) -> _Message:
-        """The next message. Looked for twice a second, because the kernel may hand a signal to any
+    def _wait(self) -> _Message | None:
+        """The next message. None, twice a second, because the kernel may hand a signal to any
         thread, and only this one, awake, runs its handler.
         """
-        while True:
-            try:
-                return self._queue.get(timeout=AWAKE)
-            except Empty:
-                continue
+        try:
+            return self._queue.get(timeout=AWAKE)
+        except Empty:
+            return None
 
     def _next(self) -> _Message | None:
         try:
@@ -153,17 +156,37 @@ class Engine:
 
     def _hear(self, told: _Told, waiting: list[_Line]) -> None:
         key = told.worker.planned.key
-        self._news += told.notices
         if not told.last:
+            self._news += told.notices
+            self._look(told.worker, self._around.clock())
             waiting.append(self._lines[key])
             return
         told.worker.join()
         told.worker.stop.close()
         del self._lines[key]
         self._outputs[key] = told.worker.outputs
-        finished = told.notices[-1]
+        *before, finished = told.notices
         assert isinstance(finished, JobFinished)  # noqa: S101 - a worker leaves with nothing else
+        self._news += before
+        end = max(finished.end, told.worker.outbox.latest)
+        self._look(told.worker, end, last=True)
+        finished = msgspec.structs.replace(finished, end=end)
+        self._news.append(finished)
         self._ended(finished)
+
+    def _look_around(self) -> None:
+        """Now and then, into every outbox: a step that says nothing may hold a whole pipeline."""
+        at = self._around.clock()
+        if at - self._looked >= LOOK:
+            self._looked = at
+            for line in self._lines.values():
+                self._look(line.worker, at)
+
+    def _look(self, worker: Worker, at: int, *, last: bool = False) -> None:
+        try:
+            self._news += worker.outbox.look(at, last=last)
+        except Exception as error:  # noqa: BLE001 - reporting never reaches the build
+            self.observer_errors.append(f"{type(error).__name__}: {error}")
 
     def _ended(self, finished: JobFinished) -> None:
         result = finished.result

@@ -9,6 +9,7 @@ import contextlib
 import os
 from typing import Final
 
+from runner.engine import outbox
 from runner.notice import Said, Screen
 from runner.redact import Masker
 
@@ -109,6 +110,7 @@ class Transcript:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
             for name in FILES:
                 os.close(os.open(self.path(name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            outbox.make(self._directory)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(self._log, flags, 0o600)
             self.size = os.fstat(self._fd).st_size  # 0 again, when a step removed the old one

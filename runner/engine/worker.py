@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from runner import scope
+from runner.engine import outbox
 from runner.engine.transcript import VARIABLES, Transcript
 from runner.event import Domain, Failure
 from runner.execution import SECOND, Clock, Execution
@@ -93,6 +94,9 @@ class Worker(threading.Thread):
         self._limit_hit = False
         self._deadline = 0
         self._last: list[Notice] = []
+        directory = f"{around.runs}/{around.execution.job_id(planned.key)}"
+        mask = around.masker.text
+        self.outbox = outbox.Outbox(directory, planned.key, around.execution, mask)
 
     @property
     def outputs(self) -> Mapping[str, str]:
@@ -300,6 +304,7 @@ class Worker(threading.Thread):
             "TRACEPARENT": f"00-{trace}-{step_id.replace('-', '')[:16]}-01",
         }
         ours |= {variable: transcript.path(name) for name, variable in VARIABLES.items()}
+        ours[outbox.VARIABLE] = transcript.path(outbox.NAME)
         return scope.merge(
             (self._around.base, self._variables, self._outputs, step.env, self._around.own, ours)
         )

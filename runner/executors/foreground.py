@@ -41,6 +41,12 @@ class Foreground:
         """How it ended, once it has."""
         self.started = False
 
+    @property
+    def refusal(self) -> str:
+        """Why it was not started; empty: it was, or stopped before."""
+        refused = self.exit and not self.started and self.exit.reason is not Reason.CANCELED
+        return self.exit.message if self.exit and refused else ""
+
     def open(self, job_id: str) -> "Foreground":
         """A place for the one job there is."""
         del job_id
@@ -49,15 +55,7 @@ class Foreground:
     def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
         """Run the command to its end; the sink gets the end of what it wrote into pipes."""
         with Copies() as copies:
-            try:
-                pid = self._start(command, copies)
-            except NotStartedError as refused:
-                self.exit = refused.exit
-                return refused.exit
-            self.started = True
-            copies.begin()
-            ended = self._await(pid)
-            copies.finish()
+            ended = self._carry_out(command, copies)
             tail = copies.tail()
         number = self._asked or (0 if ended.ok else self._typed)
         if number:
@@ -68,6 +66,17 @@ class Foreground:
         self.exit = ended
         if tail:
             sink.write(tail)
+        return ended
+
+    def _carry_out(self, command: Command, copies: Copies) -> Exit:
+        try:
+            pid = self._start(command, copies)
+        except NotStartedError as refused:
+            return refused.exit
+        self.started = True
+        copies.begin()
+        ended = self._await(pid)
+        copies.finish()
         return ended
 
     def pass_on(self, number: int, *, typed: bool) -> None:

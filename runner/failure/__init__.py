@@ -216,12 +216,15 @@ def _read(output: Output) -> Finding:
 
 
 def _since(output: Output, found: Sequence[Finding]) -> list[int]:
-    """For each line, how many after it are explained by nothing: the program went on."""
+    """For each line, how many from it on are explained by nothing: the program went on. Counted
+    until it is too many for anything before.
+    """
     explained = {at for one in found for at in range(one.start, one.end + 1)}
     counts = [0] * (len(output.lines) + 1)
     for at in range(len(output.lines) - 1, -1, -1):
-        own = at not in explained and not tools.repeats(output.lines[at])
-        counts[at] = counts[at + 1] + own
+        later = counts[at + 1]
+        own = later <= _RECENT and at not in explained and not tools.repeats(output.lines[at])
+        counts[at] = later + own
     return counts
 
 
@@ -317,17 +320,18 @@ def _more(output: Output, chosen: Finding, since: Sequence[int]) -> list[str]:
     return [output.lines[at] for at in after if since[at] > since[at + 1]]
 
 
-_MINOR: Final = re.compile(r"\bwarn(?:ing)?\b|\bdeprecat|\b(?:0|no) (?:error|fail)", re.IGNORECASE)
-_SAYS_WHY: Final = re.compile(
-    r"error|exception|fatal|fail|panic|abort|assert|denied|refused|invalid|undefined|unexpected"
-    r"|cannot|can't|could not|unable to|not found|no such|timed out|killed|segmentation fault",
-    re.IGNORECASE,
+_MINOR: Final = r"(?i)\bwarn(?:ing)?\b|\bdeprecat|\b(?:0|no) (?:error|fail)"
+_SAYS_WHY: Final = (
+    r"(?i)error|exception|fatal|fail|panic|abort|assert|denied|refused|invalid|undefined|unexpected"
+    r"|cannot|can't|could not|unable to|not found|no such|timed out|killed|segmentation fault"
 )
 
 
 def _that_say_why(said: list[str]) -> list[str]:
     """From the first line near the end that sounds like a reason; if none does, the last few."""
     near = range(max(len(said) - _PASSING, 0), len(said))
-    sounds = (at for at in near if _SAYS_WHY.search(said[at]) and not _MINOR.search(said[at]))
+    sounds = (
+        at for at in near if re.search(_SAYS_WHY, said[at]) and not re.search(_MINOR, said[at])
+    )
     first = next((at for at in sounds if not tools.repeats(said[at])), len(said) - 5)
     return said[max(first, 0) :]

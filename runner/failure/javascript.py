@@ -47,7 +47,9 @@ def frame(lines: Sequence[str]) -> str:
 
 def _thrown(output: Output) -> Iterator[Finding]:
     """The last error that was thrown and has a stack."""
-    lines = [re.sub("^" + _NPM, "", line) for line in output.lines]
+    lines = output.lines
+    if output.has("npm e", "npm E"):
+        lines = [re.sub("^" + _NPM, "", line) for line in lines]
     for start in range(len(lines) - 1, -1, -1):
         if not re.match(_THROWN, lines[start]) and "[TimeoutError]" not in lines[start]:
             continue

@@ -115,12 +115,12 @@ _ENGINE: Final = (
     "failed to connect to the docker api",
     "error during connect: ",
 )
-_LOCAL: Final = re.compile(r"localhost|\b127\.\d+\.\d+\.\d+|\[?::1\b|\b0\.0\.0\.0\b")
+_LOCAL: Final = r"localhost|\b127\.\d+\.\d+\.\d+|\[?::1\b|\b0\.0\.0\.0\b"
 _HOST: Final = (
     r"https?://[^/\s]|host='|\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]:\d"
     r"|(?:host|to|server)[ \"]+[\w-]+\.[\w.-]+"
 )
-_STATUS: Final = re.compile(r"(?:: |error:? |code:? |status:? )(?:5\d\d|429)\b|\b5\d\d  [a-z]")
+_STATUS: Final = r"(?:: |error:? |code:? |status:? )(?:5\d\d|429)\b|\b5\d\d  [a-z]"
 _SERVED: Final = (
     "fatal: unable to access",
     "go: ",
@@ -133,7 +133,7 @@ _SERVED_TOO: Final = (
     "http error 5",
     "error response from daemon",
 )
-_SOURCE: Final = re.compile(r"\s*(?:>  |\d+ ?\||assert\b|E?\s+assert|[+-] |#)|\s+at ")
+_SOURCE: Final = r"\s*(?:>  |\d+ ?\||assert\b|E?\s+assert|[+-] |#)|\s+at "
 
 
 def read(output: Output) -> Iterator[Finding]:
@@ -149,7 +149,7 @@ def read(output: Output) -> Iterator[Finding]:
             yield found
 
 
-_MINOR: Final = re.compile(r"(?!warning: retrying).*\bwarn(?:ing)?\b")
+_MINOR: Final = r"(?!warning: retrying).*\bwarn(?:ing)?\b"
 
 _KINDS: Final = (
     ("disk", _DISK),
@@ -168,7 +168,7 @@ def _finding(kind: str, line: str, low: str, at: int) -> Finding | None:
     reason = _REASONS.get(kind)
     if reason is None and not _away(kind, low):
         return None
-    if _SOURCE.match(low) or (kind != "disk" and _MINOR.match(low)):
+    if re.match(_SOURCE, low) or (kind != "disk" and re.match(_MINOR, low)):
         return None
     provider = kind != "heap"
     return Finding(start=at, end=at, message=line.strip(), reason=reason, provider=provider)
@@ -186,8 +186,8 @@ def _away(kind: str, low: str) -> bool:
     """Whether it is something beyond this machine that failed."""
     if kind in {"network", "engine"}:
         return True
-    if _LOCAL.search(low):
+    if re.search(_LOCAL, low):
         return False
     if kind == "refused":
         return re.search(_HOST, low) is not None
-    return kind == "trust" or _STATUS.search(low) is not None
+    return kind == "trust" or re.search(_STATUS, low) is not None

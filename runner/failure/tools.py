@@ -21,7 +21,7 @@ _NOT_RUN: Final = {
         r".*: (?:Permission denied|Is a directory|cannot execute.*|bad interpreter.*)$",
     ),
 }
-_SCRIPT: Final = re.compile(r"^\S+: (?=(line )?\d+: )")
+_SCRIPT: Final = r"^\S+: (?=(line )?\d+: )"
 _REPEATED: Final = (
     r"g?make(?:\[\d+\])?: (?:\*\*\* \[|Leaving|Entering|Target .* not remade)|collect2: error: ld"
     r"|error: could not compile|error: aborting due to|error: test failed|error: build failed"
@@ -42,6 +42,8 @@ _PLAIN: Final = (
     r"|\[(?:error|ERROR)\] |error [A-Z]|ERR_\w+ |panic: |Permission denied \("
     r"|Host key verification failed|Error .{3,})"
 )
+_RUN: Final = 60
+"""Lines in a row that call themselves errors and are told."""
 _QUIET: Final = r"(?:.*\b(?:0|no) errors?\b)|.*\b(?:warning|WARN)\b"
 _SPOT: Final = (
     r"(?P<a>(?![^/.]+: )[^\s:]+): line (?P<b>\d+): |.* at (?P<c>[^\s-]\S*) line (?P<d>\d+)[.,]"
@@ -68,10 +70,12 @@ def _not_run(output: Output) -> Iterator[Finding]:
     calls a missing interpreter a missing file, with 126.
     """
     reason, pattern = _NOT_RUN.get(output.ended.code, (None, ""))
+    if reason is None:
+        return
     last = [at for at, line in enumerate(output.lines) if not repeats(line)][-5:]
     for at in reversed(last):
-        if reason and re.match(pattern, output.lines[at]):
-            said = _SCRIPT.sub("", output.lines[at].strip())
+        if re.match(pattern, output.lines[at]):
+            said = re.sub(_SCRIPT, "", output.lines[at].strip())
             yield Finding(start=at, end=at, message=said, reason=reason)
             return
 
@@ -161,7 +165,9 @@ def _plain(output: Output) -> Iterator[Finding]:
     if end < 0:
         return
     start = end
-    while start and any(_goes_on(both, line) for line in output.lines[max(start - 2, 0) : start]):
+    while start > max(end - _RUN, 0) and any(
+        _goes_on(both, line) for line in output.lines[max(start - 2, 0) : start]
+    ):
         start -= 1
     rows = [at for at in range(start, end + 1) if _calls(both, output.lines[at])]
     spots = [m for at in rows if (m := re.match(_SPOT, output.lines[at]))]

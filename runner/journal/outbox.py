@@ -116,8 +116,10 @@ def batch(
     return found
 
 
-def events(db: sqlite3.Connection, execution: str) -> list[StoredEvent]:
-    """All events of an execution, in order."""
+def events(
+    db: sqlite3.Connection, execution: str, *, downstream: bool = False
+) -> list[StoredEvent]:
+    """All events of an execution, in order; with those of pipelines below it, if asked for."""
     rows = db.execute(
         "SELECT event.seq, level, id, final, body, at, coalesce(state, 0), coalesce(note, '')"
         " FROM event LEFT JOIN settled ON settled.seq = event.seq"
@@ -136,7 +138,13 @@ def events(db: sqlite3.Connection, execution: str) -> list[StoredEvent]:
             note=note,
         )
         for seq, level, id_, final, body, at, state, note in rows
+        if downstream or _is_own(body, execution)
     ]
+
+
+def _is_own(body: bytes, execution: str) -> bool:
+    """Whether an event names no other pipeline as its own. Inside a text its quotes are escaped."""
+    return b'unique_id":"%b"' % execution.encode() in body or b'unique_id":"' not in body
 
 
 def settle(db: sqlite3.Connection, seqs: Sequence[int], state: State, note: str) -> None:

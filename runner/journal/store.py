@@ -242,9 +242,11 @@ class Journal:
             raise UsageError(f"{run!r} is the start of several runs: {several}", hint)
         return exact[0]
 
-    def events(self, execution: str) -> list[StoredEvent]:
-        """All events of an execution, in order."""
-        return self._read(lambda db: outbox.events(db, execution))
+    def events(self, execution: str, *, downstream: bool = False) -> list[StoredEvent]:
+        """All events of an execution, in order; ``downstream``: also those of the pipelines that
+        its steps started and it reports.
+        """
+        return self._read(lambda db: outbox.events(db, execution, downstream=downstream))
 
     def results(self, execution: str) -> dict[str, Result]:
         """What the jobs of an execution left, by job."""
