@@ -179,6 +179,18 @@ def test_a_killed_run_leaves_nothing_open(nested: Workspace, server: Server, who
         assert part["status"] == "error"
 
 
+def test_a_signal_cancels_both(nested: Workspace, server: Server) -> None:
+    nested.write("name: Slow\njobs: { a: { steps: [touch inside; sleep 60] } }\n", "slow.yml")
+    outer(nested, "signalbox run slow.yml")
+    process = nested.to(server).start("run")
+    with killed(process):
+        nested.until((nested.path / "inside").exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
+    for name in ("Slow", "Outer"):
+        assert named(server.events, "pipeline", name)["status"] == "canceled"
+
+
 def test_T21_garbage_is_one_warning_and_no_event(nested: Workspace, server: Server) -> None:
     foreign = "b3262537-a573-44eb-b777-4c0f37912b05"
     forged = {

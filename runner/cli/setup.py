@@ -7,12 +7,13 @@ import hashlib
 import os
 import sys
 import time
+import uuid
 from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from runner import commit, errors, event, outbox, providers, recorder
+from runner import commit, errors, event, providers, recorder
 from runner import execution as executions
 from runner.cli import pid1
 from runner.cli import settings as environment
@@ -47,7 +48,7 @@ class Setup:
         self.clock = executions.clock()
         self._host = providers.detect(self.environ, providers.read_file)
         self.voice = Voice(self.environ)
-        self._salt = outbox.salt()
+        self._salt = uuid.uuid4().hex
         self.quiet = False
         """Nobody wants to know that there is no commit."""
         if not pid1.guard():
@@ -112,7 +113,7 @@ class Setup:
         start = self.clock()
         unique_id, previous = identity(host, request.plan.pipeline.name, taken)
         if self.outer:
-            unique_id, previous = outbox.unique_id(self.outer.pipeline, (self._salt,)), None
+            unique_id, previous = self._downstream(self.outer), None
         before = request.before.header.execution if request.before else None
         if before and request.retried:
             previous = Link(id=before.unique_id, url=before.url)
@@ -130,6 +131,11 @@ class Setup:
             parent=self.outer.link if self.outer else parent,
             resumed_from=request.blocked.id if request.blocked else "",
         )
+
+    def _downstream(self, outer: environment.Outer) -> str:
+        from runner import outbox  # noqa: PLC0415 - by who needs it
+
+        return outbox.unique_id(outer.pipeline, (self._salt,))
 
     def _manual(self) -> bool:
         given = self.request.options.manual

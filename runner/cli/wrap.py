@@ -17,7 +17,7 @@ import msgspec
 
 from runner import execution as executions
 from runner import plan
-from runner.cli import defect, launch, places, relay
+from runner.cli import defect, launch, places
 from runner.cli import settings as environment
 from runner.cli.request import Options, Request
 from runner.cli.setup import Setup
@@ -100,6 +100,8 @@ def _further(
     outer: environment.Outer,
 ) -> int:
     """In a step of another run: the command is a further step of that job, and no pipeline."""
+    from runner.cli import relay  # noqa: PLC0415 - by who needs it
+
     clock, end_of, settings = executions.clock(), _End(), environment.read(environ)
     found = environment.secrets(environ, settings.secrets)
     masker = Masker((*found.values(), *environment.masked(environ)))
