@@ -270,13 +270,14 @@ def test_R12_an_expired_gate_is_settled_once_by_whoever_writes_next(
     workspace.write("""
         name: P
         jobs:
-          a: { gate: "Go?", expires: 0.1s }
+          a: { gate: "Go?", expires: 0.01s }
           b: { gate: "On?" }
           x: { stage: s, needs: [a], steps: [echo x >> ran] }
           y: { needs: [b], steps: [echo y >> ran] }
     """)
     workspace.commit()
-    assert workspace.to(server).run("run", "--tag", "team:web").code == 75
+    said = {"DD_GIT_COMMIT_MESSAGE": "what only the first run was told"}
+    assert workspace.to(server).run("run", "--tag", "team:web", within=30, **said).code == 75
     first = server.event("pipeline")
     late = workspace.run("resume", "--approve", "a", "--approve", "b")
     assert (late.code, "expired at" in late.err) == (5, True)

@@ -181,6 +181,13 @@ def test_failed_jobs_that_a_retry_leaves_are_no_success() -> None:
     assert not make(two, history=History(), again=Again()).broken
 
 
+def test_a_gate_that_nobody_answered_waits_beside_what_a_retry_runs() -> None:
+    two = pipeline(gate("g"), job("a", "g"), job("b"))
+    made = make(two, history=History(), again=Again(jobs=("b",)))
+    assert decisions(made) == {"g": "wait", "a": "wait", "b": "run"}
+    assert not made.broken
+
+
 def test_a_job_that_failed_and_may_is_not_retried() -> None:
     allowed = {"a": Result(job="a", outcome=Outcome.ERROR, allowed=True)}
     two = pipeline(job("a"), job("b"))
