@@ -241,7 +241,9 @@ class LogDelivery:
             self._thread.join(min(rest, self._pace.poll))
         if self._thread.is_alive() and self._intake:
             self._intake.cut(0)
-        self._thread.join(_SLACK)
+            self._thread.join(_SLACK)
+            if self._sender:
+                self._sender.last = None  # what we cut ourselves says nothing of the intake
         journal = self._journal_twin()
         try:
             return self._account(journal, told)
