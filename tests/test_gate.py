@@ -216,6 +216,7 @@ def test_R12_who_may_answer_is_checked_and_told(workspace: Workspace, server: Se
         jobs:
           a: { gate: "Go?", approvers: [bob, ada], not-initiator: true }
           x: { needs: [a], steps: ['true'] }
+          b: { needs: [x], gate: "On?", not-initiator: true }
     """)
     workspace.to(server)
     assert workspace.run("run", LOGNAME="ada").code == 75
@@ -225,10 +226,12 @@ def test_R12_who_may_answer_is_checked_and_told(workspace: Workspace, server: Se
     initiator = workspace.run("resume", "--approve", "a", LOGNAME="ada")
     assert (initiator.code, "ada started" in initiator.err) == (5, True)
     assert len(server.events) == sent
-    assert workspace.run("resume", "--approve", "a", LOGNAME="bob").code == 0
+    assert workspace.run("resume", "--approve", "a", LOGNAME="bob").code == 75
     said = tags(by_level(server.events, "pipeline")[-1])
     assert said["gate.a.by"] == "bob"
     assert said["gate.a.at"].endswith("Z")
+    assert workspace.run("resume", "--approve", "b", LOGNAME="ada").code == 5
+    assert workspace.run("resume", "--approve", "b", LOGNAME="bob").code == 0
 
 
 FIELDS = """
@@ -258,10 +261,18 @@ def test_fields_are_checked_and_become_variables_of_the_jobs_behind(workspace: W
     assert (workspace.path / "said").read_text() == "eu: new\neu\n"
 
 
-def test_a_rejection_needs_no_fields(workspace: Workspace) -> None:
+def test_no_secret_is_an_answer_and_a_rejection_needs_no_fields(
+    workspace: Workspace, server: Server
+) -> None:
     workspace.write(FIELDS)
-    assert workspace.run("run").code == 75
-    assert workspace.run("resume", "--reject", "a").code == 1
+    assert workspace.to(server).run("run").code == 75
+    workspace.environ["MY_TOKEN"] = secret = "correct-horse-battery"
+    refused = workspace.run("resume", "--approve", "a", "--field", f"NOTE={secret}")
+    assert (refused.code, "NOTE" in refused.err) == (2, True)
+    assert workspace.run("resume", "--reject", "a", "--reason", f"no: {secret}").code == 1
+    error = by_level(server.events, "pipeline")[-1]["error"]
+    assert error["message"].endswith("no: ***")
+    assert secret.encode() not in (workspace.path / ".signalbox" / "journal.db").read_bytes()
 
 
 def test_R12_an_expired_gate_is_settled_once_by_whoever_writes_next(
