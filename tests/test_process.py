@@ -48,6 +48,10 @@ class Slow(Memory):
         super().write(piece)
 
 
+STRANGERS: set[int] = set()
+"""Children that other tests left to this process."""
+
+
 @pytest.fixture(autouse=True)
 def nobody_elses_children() -> None:
     """An executor makes this process a subreaper: orphans of other tests are ours to end."""
@@ -57,6 +61,7 @@ def nobody_elses_children() -> None:
             os.waitpid(pid, 0)  # what it had begun is ours next
     while _buried():
         pass
+    STRANGERS.update(pids())
 
 
 def _buried() -> bool:
@@ -106,7 +111,8 @@ def comm(pid: int) -> str:
 
 def children() -> list[str]:
     """The states of all our children, Z for those that nobody has reaped."""
-    return [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in pids()]
+    ours = [pid for pid in pids() if pid not in STRANGERS]
+    return [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in ours]
 
 
 def test_P21_hundreds_of_steps_leave_no_descriptor_child_or_file(
