@@ -55,8 +55,8 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """The same when there is no connection."""
     logs: float = 1.0
     """Between two looks at the logs of jobs."""
-    breath: float = 0.1
-    """Between two requests with log lines while steps run: 10,000 lines a second at most."""
+    breath: float = 0.3
+    """Between two requests with log lines while steps run: 3,000 lines a second at most."""
     hold: float = 5.0
     """The longest time a job's final event waits for the job's log."""
 
