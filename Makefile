@@ -37,7 +37,7 @@ image:  ## the container image, as signalbox:dev; IMAGE_FLAGS="--build-arg BASE_
 	docker build --tag signalbox:dev $(IMAGE_FLAGS) .
 
 lock: $(VENV)/tools/bin/uv  ## resolve the requirements anew, hashes and all
-	$(LOCK) pyproject.toml --output-file requirements/run.txt
+	$(LOCK) pyproject.toml --extra viewer --output-file requirements/run.txt
 	$(LOCK) requirements/test.in --output-file requirements/test.txt
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 		| $(LOCK) - --output-file requirements/build.txt

@@ -1,6 +1,7 @@
 """A Docker engine for the tests, and an image of Debian to build on.
 
-Owns finding or starting the engine, and the base image. Knows nothing of Signalbox.
+Owns installing what tests drive from outside (engine, tmux, a browser), finding or starting the
+engine, and the base image. Knows nothing of Signalbox.
 
 An engine that answers is used as it is. Otherwise one of our own is started (root, dockerd), with
 its socket and its store in the cache directory, no bridge and no firewall rule: nothing of the
@@ -30,7 +31,9 @@ MADE: Final = "signalbox-tests/base:1"
 """The same, made here. Count up when the recipe below changes."""
 _SOCKETS: Final = Path("/run/signalbox-tests")
 """Short, because the path of a socket ends at 107 characters."""
-_PACKAGES: Final = {"dockerd": "docker.io", "debootstrap": "debootstrap"}
+_PACKAGES: Final = {"tmux": "tmux", "chromium": "chromium"}
+"""Programs that tests of what a person sees drive, by the names of Debian's packages."""
+_ENGINE: Final = {"dockerd": "docker.io", "debootstrap": "debootstrap"}
 _DOCUMENTS: Final = (
     "/usr/share/doc/*",
     "/usr/share/man/*",
@@ -229,16 +232,17 @@ def _run(*command: str) -> None:
 
 def install() -> None:
     """Debian's own packages for what is missing; only as root, only in a CI."""
-    missing = [package for name, package in _PACKAGES.items() if not shutil.which(name)]
-    if not missing or os.geteuid() or os.environ.get("CI") != "true":
+    if os.geteuid() or os.environ.get("CI") != "true" or not shutil.which("apt-get"):
         return
-    if not shutil.which("apt-get") or answers():
+    needed = _PACKAGES if answers() else _PACKAGES | _ENGINE
+    missing = [package for name, package in needed.items() if not shutil.which(name)]
+    if not missing:
         return
     say(f"installing {' '.join(missing)}")
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
     _run("apt-get", "update")
     _run("apt-get", "install", "-y", "--no-install-recommends", *missing)
-    if not shutil.which("docker"):  # its own package from Debian 13 on
+    if "docker.io" in missing and not shutil.which("docker"):  # its own package from Debian 13 on
         _run("apt-get", "install", "-y", "--no-install-recommends", "docker-cli")
 
 
