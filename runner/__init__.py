@@ -31,7 +31,7 @@ reads this map and the imports, and keeps both true::
        journal      the SQLite file: executions, events (an outbox), answers to gates
        intake       bytes -> HTTP -> what the answer means
        console      what a person sees while it runs
-       report       an execution as a terminal tree, Markdown
+       report       an execution as a terminal tree, Markdown, a page, JUnit's XML, a trace
     4  engine       carry out a Plan: order, retries, time limits, cancel; tells its observers
        recorder     the observer that makes events: ids, times, tags, errors -> journal
        delivery     journal -> intake: batches, waiting, what is final, the time budget at exit

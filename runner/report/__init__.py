@@ -1,8 +1,9 @@
 """An execution after the fact: what its events tell, as one value that every form is made from.
 
 Owns reading events back into pipeline, stages, jobs and steps with their times. Pure. Does not find
-the events (``journal``) nor draw them (``tree``, ``table``, ``markdown``). Times are whole
-milliseconds, as on the wire; ``offset_ms`` counts from the pipeline's start.
+the events (``journal``) nor draw them (``tree``, ``table``, ``markdown``, ``web``, ``junit``,
+``trace``). Times are whole milliseconds, as on the wire; ``offset_ms`` counts from the pipeline's
+start.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +13,12 @@ import msgspec
 
 from runner import timing
 from runner.event import (
+    Envelope,
     Event,
     Failure,
     Git,
     JobEvent,
+    Node,
     PipelineEvent,
     StageEvent,
     Status,
@@ -108,12 +111,41 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """Not to be sent."""
 
 
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person said at a gate, or that nobody did in time."""
+
+    gate: str
+    approved: bool
+    expired: bool = False
+    who: str = ""
+    reason: str = ""
+    at: str
+    """RFC 3339."""
+
+
+class Kin(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of a chain: a first one, and what went on from it or tried it again."""
+
+    id: str
+    status: Status
+    start: str
+    duration_ms: int | None = None
+    """None: it has not ended."""
+    resumed_from: str = ""
+    retries: str = ""
+    """The unique id of the attempt before it."""
+    answers: tuple[Answered, ...] = ()
+    """With which it was ended, when it is a blocked one."""
+
+
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of an execution beside its events. ``now`` is epoch nanoseconds; 0: do not
     count the time of what still runs.
     """
 
     git: Git | None = None
+    envelope: Envelope | None = None
+    chain: tuple[Kin, ...] = ()
     not_started: tuple[NotStarted, ...] = ()
     questions: tuple[Question, ...] = ()
     delivery: Delivery = Delivery()
@@ -142,7 +174,11 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     resumed_from: str = ""
     previous: Link | None = None
     parent: Link | None = None
+    chain: tuple[Kin, ...] = ()
+    """This execution and those it belongs with, in the order they started; empty: not known."""
     git: Git | None = None
+    envelope: Envelope | None = None
+    node: Node | None = None
     parameters: Mapping[str, str] = {}
     tags: tuple[str, ...] = ()
     measures: tuple[str, ...] = ()
@@ -213,7 +249,10 @@ class _Teller:
             resumed_from=_tag(pipeline.tags, "resumed_from"),
             previous=pipeline.previous_attempt,
             parent=pipeline.parent_pipeline,
+            chain=self._beside.chain,
             git=self._beside.git,
+            envelope=self._beside.envelope,
+            node=pipeline.node,
             parameters=pipeline.parameters or {},
             tags=pipeline.tags,
             measures=pipeline.metrics,
