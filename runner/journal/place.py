@@ -246,6 +246,23 @@ class Place:
         """Whether there is a lock file, held or not."""
         return os.path.lexists(os.path.join(self.directory(execution), "lock"))
 
+    def alive(self, execution: str) -> bool | None:
+        """Whether another process holds the run's lock; None: there is none."""
+        try:
+            fd = os.open(os.path.join(self.directory(execution), "lock"), os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        else:
+            return False
+        finally:
+            os.close(fd)
+
     def release(self, *executions: str) -> None:
         """Give locks back; without a name, all of them."""
         with self._guard:

@@ -16,7 +16,7 @@ import msgspec
 from runner.errors import RefusedError, SurroundingsError, UsageError
 from runner.journal import base, executions, joblogs, outbox, travel
 from runner.journal.home import Home
-from runner.journal.place import Place, is_alive
+from runner.journal.place import Place, is_alive, plain
 from runner.journal.rows import (
     Change,
     Claim,
@@ -280,6 +280,13 @@ class Journal:
         ours = set(islice(dead, _AT_A_TIME))
         # Read once more: before a lock was ours another process may have closed its execution.
         return [s for s in self.stored() if s.status is None and s.id in ours]
+
+    def alive(self, execution: str) -> bool | None:
+        """Whether a process carries an execution out; None: its lock is gone, so nobody knows."""
+        place = self._home.place
+        if place.holds(execution):
+            return execution in self._home.own  # else it is dead: ``dead`` took its lock
+        return place.alive(execution) if plain(execution) else None
 
     def tally(self, *, execution: str = "", binding: str = "") -> Tally:
         """What became of all events, of one execution or of all, seen with site and key."""
