@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench image lock clean
+.PHONY: help demo test lint soak bench image lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/  make \1\t/p' Makefile
@@ -29,6 +29,9 @@ test: $(VENV)/test-installed  ## lint, types and all tests; CI=true starts a Doc
 
 lint: $(VENV)/test-installed  ## formatting, lint and types: our own pipeline, through Signalbox
 	$(BIN)/signalbox run --local --job lint --job types pipeline.yml
+
+soak: $(VENV)/test-installed  ## kill runs at random moments; SECONDS=36000 goes on for ten hours
+	SIGNALBOX_SOAK=$(or $(SECONDS),3600) $(BIN)/python -m pytest tests/test_kill.py
 
 bench: $(VENV)/test-installed  ## the figures, against their limits
 	$(BIN)/python -m bench

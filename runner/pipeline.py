@@ -5,6 +5,7 @@ durations are seconds, every job carries its own shell). Does not read YAML (``m
 decides nothing (``plan``). Key by key: interface, section 2.
 """
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Final
@@ -23,12 +24,34 @@ class Condition(Enum):
     ALWAYS = "always"
 
 
+class Kind(Enum):
+    """What a parameter's value is; in the environment all are texts."""
+
+    STRING = "string"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+
+
+_SHAPES: Final = {
+    Kind.NUMBER: (re.compile(r"-?[0-9]+(\.[0-9]+)?"), "a number such as 3 or -0.5"),
+    Kind.BOOLEAN: (re.compile("true|false"), "true or false"),
+}
+
+
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     """A value a person may set at start, or a field of a gate. No default: it must be given."""
 
     default: str | None = None
+    type: Kind = Kind.STRING
     choices: tuple[str, ...] = ()
     description: str = ""
+
+    def refusal(self, value: str) -> str:
+        """What ``value`` would have to be; empty: it may be this parameter's."""
+        if self.choices and value not in self.choices:
+            return f"one of {', '.join(self.choices)}"
+        shape, what = _SHAPES.get(self.type, (None, ""))
+        return what if shape and not shape.fullmatch(value) else ""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):

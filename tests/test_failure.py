@@ -55,7 +55,7 @@ def test_a_signal_without_a_name_has_its_number() -> None:
         (5400.0, "no result after 1h30m"),
         (21599.97, "no result after 6h"),
         (1.5, "no result after 1.5s"),
-        (None, "no result in time"),
+        (None, "the job's limit has passed"),
     ],
 )
 def test_P20_a_limit_is_told_as_it_was_written(limit: float | None, said: str) -> None:

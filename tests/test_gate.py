@@ -243,6 +243,7 @@ FIELDS = """
         fields:
           REGION: { default: eu, choices: [eu, us] }
           NOTE: { description: what is new }
+          SHARE: { type: number, default: 10 }
       x: { needs: [a], steps: ['echo "$REGION: $NOTE" >> said'] }
       b: { needs: [x], gate: "On?" }
       y: { needs: [b], steps: ['echo "$REGION" >> said'] }
@@ -256,6 +257,8 @@ def test_fields_are_checked_and_become_variables_of_the_jobs_behind(workspace: W
     assert (missing.code, "NOTE" in missing.err) == (2, True)
     wrong = workspace.run("resume", "--approve", "a", "--field", "NOTE=n", "--field", "REGION=mars")
     assert (wrong.code, "eu, us" in wrong.err) == (2, True)
+    wrong = workspace.run("resume", "--approve", "a", "--field", "NOTE=n", "--field", "SHARE=half")
+    assert (wrong.code, "a number" in wrong.err) == (2, True)
     assert workspace.run("resume", "--approve", "a", "--field", "NOTE=new").code == 75
     assert workspace.run("resume", "--approve", "b").code == 0
     assert (workspace.path / "said").read_text() == "eu: new\neu\n"
@@ -370,6 +373,8 @@ def test_on_a_terminal_each_gate_is_asked_and_the_run_goes_on(
         terminal.type("")
         terminal.expect("NOTE (what is new): ")
         terminal.type("new")
+        terminal.expect("SHARE, number [10]: ")
+        terminal.type("")
         terminal.expect("On?")
         terminal.expect("ater? ")
         terminal.type("r")

@@ -41,6 +41,21 @@ def one_job(**keys: Value) -> Job:
     return loaded
 
 
+def test_what_a_parameter_may_be_is_checked_by_its_type() -> None:
+    parameters = {
+        "A": {"type": "number", "default": "half"},
+        "B": {"type": "boolean", "default": True, "choices": ["true", "maybe"]},
+        "C": {"type": "date"},
+        "D": {"type": "number", "default": -1.5, "choices": [-1.5, 2]},
+    }
+    text = json.dumps({"name": "x", "parameters": parameters, "jobs": {"j": {"steps": ["true"]}}})
+    assert [mistake.partition(": ")[2] for mistake in mistakes(text)] == [
+        "parameters.A.default: 'half' is not a number such as 3 or -0.5",
+        "parameters.B.choices[1]: 'maybe' is not true or false",
+        "parameters.C.type: expected string, number or boolean, found the text 'date'",
+    ]
+
+
 # ── golden pairs ─────────────────────────────────────────────────────────────────────────────────
 
 

@@ -104,7 +104,7 @@ _EVERYTHING: Value = {
     "name": "x",
     "service": "s",
     "env": {"A": "1"},
-    "parameters": {"P": {"default": "a", "choices": ["a", "b"], "description": "c"}},
+    "parameters": {"P": {"default": "a", "type": "string", "choices": ["a", "b"]}},
     "tags": {"team": "web"},
     "measures": {"m": 1},
     "secrets": ["S"],

@@ -6,7 +6,7 @@ execution with the same events.
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -17,7 +17,7 @@ from runner.cli.request import Request
 from runner.cli.setup import Setup
 from runner.journal import Stored
 from runner.notice import GateWaiting
-from runner.pipeline import Parameter
+from runner.pipeline import Kind, Parameter
 from runner.terminal import plain
 
 _WORDS: Final = {
@@ -94,8 +94,8 @@ class _Talk:
                 given = self._ask(_prompt(name, field)) or field.default
                 if given is None:
                     self._say("it has no default")
-                elif field.choices and given not in field.choices:
-                    self._say(f"one of {_listed(field.choices)}")
+                elif expected := field.refusal(given):
+                    self._say(expected)
                 else:
                     self._fields[name] = given
 
@@ -113,10 +113,7 @@ class _Talk:
 
 def _prompt(name: str, field: Parameter) -> str:
     about = f" ({field.description})" if field.description else ""
-    choices = f", one of {_listed(field.choices)}" if field.choices else ""
+    choices = f", one of {', '.join(field.choices)}" if field.choices else ""
+    choices = choices or (f", {field.type.value}" if field.type is not Kind.STRING else "")
     default = f" [{field.default}]" if field.default is not None else ""
     return f"{name}{about}{choices}{default}:"
-
-
-def _listed(choices: Iterable[str]) -> str:
-    return ", ".join(choices)

@@ -132,6 +132,7 @@ def begin(setup: Setup) -> Begun:
     )
     pin = commit.pin(request.place.directory, setup.environ)
     target = setup.target()
+    setup.quiet = setup.quiet or not (target or setup.outer)
     before = request.blocked or request.retried
     if before:
         from runner.cli import custody  # noqa: PLC0415 - 12 ms that a first run does not need

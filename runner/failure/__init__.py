@@ -95,8 +95,8 @@ def explain(
     workspace: str = "",
     directory: str = "",
 ) -> Explained:
-    """Why it failed. ``tail``: the end of its output, masked; ``limit``: the seconds it had. Places
-    are told relative to ``workspace``; the step ran in ``directory``.
+    """Why it failed. ``tail``: the end of its output, masked; ``limit``: the seconds it had of
+    its own. Places are told relative to ``workspace``; the step ran in ``directory``.
     """
     ended = _as_signal(exit)
     output = Output(ended, tail[-TAIL:].decode(errors="replace"))
@@ -153,7 +153,7 @@ def _fact(ended: Exit, reason: Reason, limit: float | None) -> str:
         case Reason.SIGNAL:
             fact = f"killed by {_signal(ended.signal or ended.code - 128)}"
         case Reason.TIMEOUT:
-            fact = "no result in time" if limit is None else f"no result after {_span(limit)}"
+            fact = f"no result after {span(limit)}" if limit else "the job's limit has passed"
         case _:
             fact = _FACTS[reason]
     more = " ".join(shown(ended.message.encode(errors="replace").decode()))
@@ -170,7 +170,7 @@ def _signal(number: int) -> str:
 _WHOLE: Final = 10
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """``1h30m``, ``5m``, ``1.5s``: as it is written in a pipeline file, whole from WHOLE on."""
     if not _WHOLE <= seconds < math.inf:
         return f"{seconds:g}s"

@@ -65,14 +65,21 @@ def _parameter(
         yield Finding(path=path, message=message)
     if name in secrets:
         yield Finding(path=path, message=f"{name} is a secret; values set at start are reported")
+    yield from _values(path, parameter)
+
+
+def _values(path: Path, parameter: Parameter) -> Iterator[Finding]:
+    """The default is one of the choices, and all are of the type."""
     default, choices = parameter.default, parameter.choices
     if default is not None and choices and default not in choices:
-        yield Finding(
-            path=(*path, "default"),
-            message=f"{quoted(default)} is not one of the choices",
-            word=default,
-            known=choices,
-        )
+        message = f"{quoted(default)} is not one of the choices"
+        yield Finding(path=(*path, "default"), message=message, word=default, known=choices)
+    elif default is not None and (expected := parameter.refusal(default)):
+        yield Finding(path=(*path, "default"), message=f"{quoted(default)} is not {expected}")
+    for at, choice in enumerate(choices):
+        if expected := parameter.refusal(choice):
+            message = f"{quoted(choice)} is not {expected}"
+            yield Finding(path=(*path, "choices", at), message=message)
 
 
 # ── needs ────────────────────────────────────────────────────────────────────────────────────────

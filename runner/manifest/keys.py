@@ -13,7 +13,7 @@ from runner.manifest.problems import Problems
 from runner.manifest.tree import Mapping as MappingNode
 from runner.manifest.tree import Node, Scalar
 from runner.manifest.version import version_range
-from runner.pipeline import Condition, Parameter, Service
+from runner.pipeline import Condition, Kind, Parameter, Service
 
 
 def _keys(*fields: tuple[str, Form[Any], str]) -> dict[str, Field]:
@@ -39,6 +39,7 @@ _IMAGE: Final = text(forms.WORD, "the name of an image")
 _DURATION: Final = forms.duration()
 _FLAG: Final = forms.flag()
 _CONDITION: Final = one_of({condition.value: condition for condition in Condition})
+_KIND: Final = one_of({kind.value: kind for kind in Kind})
 _ENV: Final = table(_TEXT)
 _TAGS: Final = table(text(forms.LINE, forms.A_VALUE), forms.TAG, forms.A_TAG)
 _NEEDS: Final = many(text(forms.PROSE, "a job's key"), unique=True)
@@ -52,6 +53,7 @@ PARAMETER: Final = made(
         "a parameter",
         _keys(
             ("default", _TEXT, "The value when none is given; without it one must be given."),
+            ("type", _KIND, "string (default), number, or boolean: true or false."),
             ("choices", many(_TEXT, low=1, unique=True), "The values it may have."),
             ("description", _PROSE, "What it is for."),
         ),

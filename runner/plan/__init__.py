@@ -122,8 +122,8 @@ def parameters(
         value = given.get(name, parameter.default)
         if value is None:
             wrong.append(f"{noun} {name} has no default and was not given")
-        elif parameter.choices and value not in parameter.choices:
-            wrong.append(f"{noun} {name}: {value!r} is not one of {listed(parameter.choices)}")
+        elif expected := parameter.refusal(value):
+            wrong.append(f"{noun} {name}: {value!r} is not {expected}")
         else:
             values[name] = value
     if wrong:
