@@ -104,7 +104,7 @@ def test_mistakes_are_found_before_the_command_starts(
 def test_settings_that_mean_nothing_are_found_before_the_command_starts(
     workspace: Workspace,
 ) -> None:
-    assert workspace.run("exec", "touch", "ran", DD_CI_PROVIDER_NAME="a,b").code == 2
+    assert workspace.run("exec", "touch", "ran", SIGNALBOX_LOGS="perhaps").code == 2
     assert workspace.run("exec", "touch", "ran", SIGNALBOX_INTAKE_URL="ftp://x").code == 2
     assert not (workspace.path / "ran").exists()
 

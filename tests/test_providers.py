@@ -29,15 +29,22 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environ: Mapping[str, str]
     event: Mapping[str, Any] | None
     host: Host
+    files: Mapping[str, str] = {}
 
 
-def found(environ: Mapping[str, str], event: bytes = b"") -> Provider:
-    def read_event(path: str, limit: int) -> bytes:
-        if path != "/github/workflow/event.json" or not event:
+def found(
+    environ: Mapping[str, str], event: bytes = b"", files: Mapping[str, str] | None = None
+) -> Provider:
+    texts = {path: text.encode() for path, text in (files or {}).items()}
+    if event:
+        texts["/github/workflow/event.json"] = event
+
+    def read(path: str, limit: int) -> bytes:
+        if path not in texts:
             raise FileNotFoundError(path)
-        return event[:limit]
+        return texts[path][:limit]
 
-    return detect(environ, read_event)
+    return detect(environ, read)
 
 
 GITHUB = found({"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": "/o", "GITHUB_STEP_SUMMARY": "/p"})
@@ -53,7 +60,7 @@ LOCAL = found({})
 def test_an_environment_gives_its_host(path: Path) -> None:
     case = msgspec.json.decode(path.read_bytes(), type=Environment)
     event = msgspec.json.encode(case.event) if case.event is not None else b""
-    assert found(case.environ, event).host == case.host
+    assert found(case.environ, event, case.files).host == case.host
 
 
 @pytest.mark.parametrize(
@@ -95,9 +102,10 @@ def test_an_event_that_cannot_be_read_says_nothing(event: bytes) -> None:
     event=st.binary(max_size=20),
 )
 def test_no_environment_raises(values: dict[str, str], event: bytes) -> None:
-    for flag in ("GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "NONE"):
-        environ = {k: v for k, v in values.items() if k not in ("GITHUB_ACTIONS", "GITLAB_CI")}
-        host = found({**environ, flag: "1"}, event).host
+    marks = {mark for _, *names in providers._CIS for mark in names}
+    for _, *names in (*providers._CIS, ("local", "NONE")):
+        environ = {name: value for name, value in values.items() if name not in marks}
+        host = found({**environ, **dict.fromkeys(names, "1")}, event).host
         assert host.attempt >= 1
         assert "," not in host.provider_name
 
@@ -211,6 +219,7 @@ def test_locally_there_is_nothing_to_say() -> None:
         LOCAL.page_path,
     )
     assert said == ("",) * 9
+    assert not LOCAL.folds
     for provider in (GITLAB, BUILDKITE):
         assert provider.annotation("m") == provider.mask("secret") == provider.quiet("t") == ""
 

@@ -60,7 +60,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     env: str
     service: str
     tags: Mapping[str, str]
-    provider: str
     flush_timeout: float | None
     logs: bool
     """Whether what jobs print is sent, too."""
@@ -82,7 +81,6 @@ def read(environ: Mapping[str, str]) -> Settings:
         env=environ.get("DD_ENV", ""),
         service=environ.get("DD_SERVICE", ""),
         tags=pairs(environ.get("DD_TAGS", "").replace(" ", ",").split(","), "DD_TAGS"),
-        provider=_provider(environ.get("DD_CI_PROVIDER_NAME", "")),
         flush_timeout=_seconds(environ.get("SIGNALBOX_FLUSH_TIMEOUT", "")),
         logs=_switch(environ.get("SIGNALBOX_LOGS", "")),
         nested=_nested(environ),
@@ -106,6 +104,11 @@ def inherited(environ: Mapping[str, str], allowed: tuple[str, ...]) -> dict[str,
         for name, value in environ.items()
         if not _KEPT.fullmatch(name) or (name in allowed and name not in _OURS)
     }
+
+
+def inside(environ: Mapping[str, str], allowed: tuple[str, ...]) -> dict[str, str]:
+    """What of the caller's environment a step in an image sees: the file's ``secrets`` alone."""
+    return {n: environ[n] for n in allowed if n in environ and n not in _OURS}
 
 
 def untouched(environ: Mapping[str, str]) -> dict[str, str]:
@@ -188,14 +191,6 @@ def _outer(environ: Mapping[str, str]) -> Outer | None:
         return None
     url = environ.get("SIGNALBOX_PIPELINE_URL", "")
     return Outer(outbox=outbox, pipeline=pipeline, url=url)
-
-
-def _provider(name: str) -> str:
-    if "," in name:
-        raise UsageError(
-            f"DD_CI_PROVIDER_NAME: {name!r} holds a comma", "Datadog's job logs take no comma in it"
-        )
-    return name or "signalbox"
 
 
 def _switch(text: str) -> bool:

@@ -6,7 +6,6 @@ Owns turning a request and the environment into these. Carries nothing out (``la
 import hashlib
 import os
 import sys
-import time
 import uuid
 from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Final
@@ -15,7 +14,7 @@ import msgspec
 
 from runner import commit, errors, event, providers, recorder
 from runner import execution as executions
-from runner.cli import pid1
+from runner.cli import pid1, screen
 from runner.cli import settings as environment
 from runner.cli.identity import actor, hostname, identity, owner
 from runner.cli.request import Request
@@ -24,11 +23,12 @@ from runner.commit import Pin
 from runner.console import Console, Scene
 from runner.engine import Surroundings
 from runner.execution import MILLISECOND, Execution, Link, rfc3339
-from runner.executors.process import ProcessExecutor
-from runner.journal import Header
+from runner.journal import Header, Journal
+from runner.notice import Screen
 from runner.redact import Masker
 
-if TYPE_CHECKING:  # loaded when there is a key
+if TYPE_CHECKING:  # loaded on a terminal, and when there is a key
+    from runner.console.live import Live
     from runner.intake import Target
 
 SWITCH: Final = 0.002
@@ -46,11 +46,14 @@ class Setup:
         sys.setswitchinterval(SWITCH)
         self.settings = environment.read(self.environ)
         self.clock = executions.clock()
+        self.engine = containers.reach(request.plan, self.environ)
+        self.pinned: Mapping[str, str] = {}
+        """Digests of the images that earlier executions of the chain ran in."""
         self._host = providers.detect(self.environ, providers.read_file)
         self.voice = Voice(self.environ)
         self._salt = uuid.uuid4().hex
         self.quiet = False
-        """Nobody wants to know that there is no commit."""
+        """Nobody wants to know that there is no commit: nothing is sent that could name it."""
         if not pid1.guard():
             self.voice.warn("this kernel lets steps read what this process was given")
         self.masker = self._mask()
@@ -125,7 +128,7 @@ class Setup:
             start=start,
             url=host.url,
             manual=self._manual(),
-            queue_time=_waited(request.queued_at or host.queued_at, start),
+            queue_time=_waited(request.queued_at or host.queued_at, start, host.queue_time),
             previous=None if request.blocked else previous,
             partial_retry=request.partial,
             parent=self.outer.link if self.outer else parent,
@@ -150,7 +153,7 @@ class Setup:
         request, settings = self.request, self.settings
         before = request.before.header if request.before else None
         envelope = event.Envelope(
-            provider_name=settings.provider,
+            provider_name=self._host.host.provider_name,
             service=settings.service or request.plan.pipeline.service or None,
             env=settings.env or None,
         )
@@ -204,26 +207,33 @@ class Setup:
             measures=request.options.measures,
         )
 
-    def console(self, execution: Execution, pin: Pin | None) -> Console:
+    def console(
+        self, execution: Execution, pin: Pin | None, runs: str, journal: Journal
+    ) -> "Console | Live":
         """What a person sees of it."""
         plan = self.request.plan
+        logs = os.path.relpath(runs, os.getcwd())
         scene = Scene(
             plan=plan,
             execution=execution,
             parallel=self.parallel(),
             commit=f"{pin.branch or 'detached'}@{pin.sha[:7]}" if pin and pin.sha else "",
             mask=self.masker.text,
+            log=lambda job: f"{logs}/{execution.job_id(job)}.log",
+            picture=screen.picture(journal, execution.unique_id, self.voice.look),
         )
-        folds = Folding(self._host, self.clock) if self._host.host.name else None
-        return self.voice.console(scene, folds)
+        folds = Folding(self._host, self.clock) if self._host.folds else None
+        return self.voice.screen(scene, folds, self.clock)
 
-    def surroundings(self, execution: Execution, runs: str, console: Console) -> Surroundings:
+    def surroundings(self, execution: Execution, runs: str, console: Screen) -> Surroundings:
         """What its jobs find around them; ``runs`` is where their logs lie."""
         request = self.request
         base = environment.inherited(self.environ, request.plan.pipeline.secrets)
         return Surroundings(
             execution=execution,
-            executor=ProcessExecutor(runs, time.monotonic),
+            executor=containers.executor(
+                self.engine, execution, request.plan, request.place, runs, self.pinned
+            ),
             masker=self.masker,
             screen=console,
             clock=self.clock,
@@ -231,10 +241,20 @@ class Setup:
             runs=runs,
             base=base,
             own={"CI": "true", **self.own(execution)},
+            inside=environment.inside(self.environ, request.plan.pipeline.secrets),
+            inside_own={
+                "CI": "true",
+                **self._about(execution),
+                **commit.safe_directory(request.place.workspace, {}, always=True),
+            },
         )
 
     def own(self, execution: Execution) -> dict[str, str]:
         """What every step sees of us."""
+        safe = commit.safe_directory(self.request.place.workspace, self.environ)
+        return {**self._about(execution), **safe}
+
+    def _about(self, execution: Execution) -> dict[str, str]:
         secrets = (*self.request.plan.pipeline.secrets, *self.settings.secrets)
         names = {environment.SECRETS: ",".join(dict.fromkeys(secrets))} if secrets else {}
         return {
@@ -242,7 +262,6 @@ class Setup:
             "SIGNALBOX": "true",
             "SIGNALBOX_PIPELINE_ID": execution.unique_id,
             "SIGNALBOX_PIPELINE_URL": execution.url,
-            **commit.safe_directory(self.request.place.workspace, self.environ),
         }
 
     def git_reader(self, pin: Pin | None) -> Callable[[], bytes | None]:
@@ -262,5 +281,5 @@ class Setup:
         return self.request.options.max_parallel or len(os.sched_getaffinity(0))
 
 
-def _waited(asked: int | None, start: int) -> int | None:
-    return max(start - asked, 0) // MILLISECOND if asked else None
+def _waited(asked: int | None, start: int, otherwise: int | None) -> int | None:
+    return max(start - asked, 0) // MILLISECOND if asked else otherwise

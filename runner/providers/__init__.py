@@ -6,13 +6,15 @@ writes nothing: presentation is text for whoever owns the terminal. Does not kno
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Final, Literal, Protocol
 
 import msgspec
 
 from runner.event import Node
-from runner.execution import Commit
+from runner.execution import MILLISECOND, SECOND, Commit
 
 ReadFile = Callable[[str, int], bytes]
 """The first bytes of a file, as many as asked for; raises ``OSError``."""
@@ -23,7 +25,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What the CI says of this run."""
 
     name: str = ""
-    """``github``, ``gitlab``, ``buildkite``; empty: no CI that we know."""
+    """As Datadog's own tools name it, the value of the tag ``host_ci``; empty: none we know."""
     provider_name: str = "signalbox"
     """Who reports, as Datadog sees it; without a comma."""
     key: tuple[str, ...] = ()
@@ -40,6 +42,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     actor: str = ""
     queued_at: int | None = None
     """Epoch nanoseconds, where the CI tells since when nothing but a runner was waited for."""
+    queue_time: int | None = None
+    """Milliseconds, where the CI says how long it kept the whole run waiting."""
     git: Commit = Commit()
     """As the CI says it: a URL may still hold credentials until ``commit`` has read it."""
     workspace: str = ""
@@ -52,6 +56,10 @@ class Provider(Protocol):
     @property
     def host(self) -> Host:
         """What the CI says of this run."""
+
+    @property
+    def folds(self) -> bool:
+        """Whether the CI's log has groups."""
 
     @property
     def outputs_path(self) -> str:
@@ -87,25 +95,37 @@ class Provider(Protocol):
 
 def detect(environ: Mapping[str, str], read_file: ReadFile) -> Provider:
     """The CI around us. Only its own file is loaded."""
-    if _set(environ, "GITHUB_ACTIONS"):
-        from runner.providers import github  # noqa: PLC0415
-
-        return github.GitHub(told(github.host(environ, read_file), environ), environ)
-    if _set(environ, "GITLAB_CI"):
-        from runner.providers import gitlab  # noqa: PLC0415
-
-        return gitlab.GitLab(told(gitlab.host(environ), environ))
-    if _set(environ, "BUILDKITE"):
-        from runner.providers import buildkite  # noqa: PLC0415
-
-        return buildkite.Buildkite(told(buildkite.host(environ), environ))
-    from runner.providers import local  # noqa: PLC0415
-
-    return local.Local(told(Host(), environ))
+    name = next((name for name, *marks in _CIS if _all_set(environ, marks)), "local")
+    module = import_module(f"{__name__}.{name}")
+    log: Provider = module.Log(told(module.host(environ, read_file), environ), environ)
+    return log
 
 
-def _set(environ: Mapping[str, str], name: str) -> bool:
-    return environ.get(name, "").lower() not in ("", "false", "0")
+_CIS: Final = (
+    ("github", "GITHUB_ACTIONS"),
+    ("gitlab", "GITLAB_CI"),
+    ("buildkite", "BUILDKITE"),
+    ("azure", "TF_BUILD"),
+    ("circleci", "CIRCLECI"),
+    ("woodpecker", "CI_SYSTEM_NAME", "CI_PIPELINE_NUMBER"),  # sets most of Drone's, too
+    ("drone", "DRONE"),
+    ("bitbucket", "BITBUCKET_BUILD_NUMBER", "BITBUCKET_COMMIT"),
+    ("travis", "TRAVIS"),
+    ("appveyor", "APPVEYOR"),
+    ("codefresh", "CF_BUILD_ID"),
+    ("bitrise", "BITRISE_BUILD_SLUG"),
+    ("buddy", "BUDDY"),
+    ("teamcity", "TEAMCITY_VERSION"),
+    ("jenkins", "JENKINS_URL", "BUILD_TAG"),  # the first alone is what its command line reads
+    ("codebuild", "CODEBUILD_BUILD_ARN"),  # hosts runners of GitHub, GitLab and Buildkite
+)
+"""Each CI's file, and the variables that are all set in it and in no other. The first that fits:
+what may run inside another stands before it.
+"""
+
+
+def _all_set(environ: Mapping[str, str], names: list[str]) -> bool:
+    return all(environ.get(name, "").lower() not in ("", "false", "0") for name in names)
 
 
 def read_file(path: str, limit: int) -> bytes:
@@ -123,22 +143,35 @@ def told(host: Host, environ: Mapping[str, str]) -> Host:
     workspace = said("DD_CI_WORKSPACE_PATH", host.workspace)
     if workspace == "~" or workspace.startswith("~/"):
         workspace = environ.get("HOME", "~") + workspace[1:]
-    url = said("DD_CI_PIPELINE_URL", host.url)
-    tags = known(*((tag, said(name, host.tags.get(tag, ""))) for tag, name in _TAGS.items()))
+    url = page(said("DD_CI_PIPELINE_URL", host.url))
+    tags = {**host.tags, **known(*((tag, said(name, "")) for tag, name in _TAGS.items()))}
+    if base := tags.get(_BASE):
+        tags[_BASE] = re.sub(r"^(refs/heads/|origin/)", "", base)
     return msgspec.structs.replace(
         host,
-        provider_name=said("DD_CI_PROVIDER_NAME", host.provider_name).replace(",", " "),
+        provider_name=one_line(said("DD_CI_PROVIDER_NAME", host.provider_name)).replace(",", " "),
         url=url,
-        job_url=said("DD_CI_JOB_URL", host.job_url or url),
+        job_url=page(said("DD_CI_JOB_URL", host.job_url)) or url,
         workspace=workspace,
-        node=msgspec.structs.replace(host.node, workspace=workspace or None),
-        tags={**host.tags, **tags},
+        node=_node(host.node, workspace),
+        actor=one_line(host.actor),
+        tags=known(*((tag, one_line(value)) for tag, value in tags.items())),
     )
 
 
+def _node(node: Node, workspace: str) -> Node:
+    return Node(
+        hostname=one_line(node.hostname or "") or None,
+        name=one_line(node.name or "") or None,
+        labels=tuple(label for label in map(one_line, node.labels) if label),
+        workspace=workspace or None,
+    )
+
+
+_BASE: Final = "git.pull_request.base_branch"
 _TAGS: Final = {
     "pr.number": "DD_PR_NUMBER",
-    "git.pull_request.base_branch": "DD_GIT_PULL_REQUEST_BASE_BRANCH",
+    _BASE: "DD_GIT_PULL_REQUEST_BASE_BRANCH",
     "git.pull_request.base_branch_sha": "DD_GIT_PULL_REQUEST_BASE_BRANCH_SHA",
 }
 _GIT: Final = {
@@ -166,3 +199,34 @@ def overrides(environ: Mapping[str, str]) -> Commit:
 def known(*pairs: tuple[str, str]) -> dict[str, str]:
     """Tags that have a value."""
     return {key: value for key, value in pairs if value}
+
+
+def one_line(text: str) -> str:
+    """A text without line ends and escapes: it stands in a line, or in a page."""
+    return "".join(sign if sign.isprintable() else " " for sign in text).strip()
+
+
+_PAGE: Final = r"(https?://)(?:[^/?#]*@)?([^/?#@:\s]+|\[[0-9a-f.:]+\])(:\d+)?([/?#]\S*)?"
+
+
+def page(url: str) -> str:
+    """The address of a page that a person may open, without credentials; empty if it is none."""
+    match = re.fullmatch(_PAGE, url.strip(), re.IGNORECASE) if url.isprintable() else None
+    return "".join(part or "" for part in match.groups()) if match else ""
+
+
+def server(url: str) -> str:
+    """The host of an address: what tells two installations of one CI apart."""
+    return page(url).partition("://")[2].partition("/")[0].lower()
+
+
+def number(text: str) -> int:
+    """What a CI counts; 0 for what is no number."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
+
+
+def waited(created: str, started: str) -> int | None:
+    """Milliseconds between two moments that a CI names in whole seconds."""
+    if not number(created) or number(started) < number(created):
+        return None
+    return (number(started) - number(created)) * SECOND // MILLISECOND

@@ -6,26 +6,25 @@ variables" and "Managing log output".
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
 from runner.event import Node
 from runner.execution import Commit
-from runner.providers import Host, known
-from runner.providers.local import Local, one_line
+from runner.providers import Host, ReadFile, known, number, one_line, server
+from runner.providers.local import Local
 
 _META: Final = "BUILDKITE_AGENT_META_DATA_"
 
 
-def host(environ: Mapping[str, str]) -> Host:
+def host(environ: Mapping[str, str], read_file: ReadFile) -> Host:
     """What Buildkite says of this run. A retried job is a new one, and nothing names the old."""
+    del read_file
     env = environ.get
     build, job, url = (env(f"BUILDKITE_{name}", "") for name in ("BUILD_ID", "JOB_ID", "BUILD_URL"))
-    retries, number = env("BUILDKITE_RETRY_COUNT", ""), env("BUILDKITE_PULL_REQUEST", "")
-    person = env("BUILDKITE_UNBLOCKER", "")
+    pull, person = env("BUILDKITE_PULL_REQUEST", ""), env("BUILDKITE_UNBLOCKER", "")
     return Host(
         name="buildkite",
-        key=("buildkite", _server(url), build, job) if build and job else (),
-        attempt=int(retries) + 1 if retries.isascii() and retries.isdecimal() else 1,
+        key=("buildkite", server(url), build, job) if build and job else (),
+        attempt=number(env("BUILDKITE_RETRY_COUNT", "")) + 1,
         url=url,
         job_url=f"{url}#{job}" if url and job else "",
         node=Node(name=env("BUILDKITE_AGENT_ID") or None, labels=_labels(environ)),
@@ -38,18 +37,10 @@ def host(environ: Mapping[str, str]) -> Host:
         git=_git(environ),
         workspace=env("BUILDKITE_BUILD_CHECKOUT_PATH", ""),
         tags=known(
-            ("host_ci", "buildkite"),
-            ("pr.number", "" if number == "false" else number),
+            ("pr.number", "" if pull == "false" else pull),
             ("git.pull_request.base_branch", env("BUILDKITE_PULL_REQUEST_BASE_BRANCH", "")),
         ),
     )
-
-
-def _server(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _git(environ: Mapping[str, str]) -> Commit:
@@ -76,8 +67,10 @@ def _labels(environ: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-class Buildkite(Local):
-    """Buildkite's log."""
+class Log(Local):
+    """Buildkite's log. What stands in it commands nothing."""
+
+    folds = True
 
     def group(self, key: str, title: str, at: int) -> str:
         """A fold that is closed until someone opens it."""

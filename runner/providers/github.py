@@ -13,8 +13,8 @@ import msgspec
 
 from runner.event import Node
 from runner.execution import Commit
-from runner.providers import Host, Kind, ReadFile, known
-from runner.providers.local import Local, one_line
+from runner.providers import Host, Kind, ReadFile, known, number, one_line
+from runner.providers.local import Local
 
 EVENT_LIMIT: Final = 25 * 1024 * 1024
 """Bytes of an event file: GitHub sends no larger payload."""
@@ -84,7 +84,7 @@ def host(environ: Mapping[str, str], read_file: ReadFile) -> Host:
     event = _event(env("GITHUB_EVENT_PATH", ""), read_file)
     pull = event.pull_request or _PullRequest()
     attempt = env("GITHUB_RUN_ATTEMPT", "")
-    count = max(int(attempt), 1) if attempt.isascii() and attempt.isdecimal() else 1
+    count = max(number(attempt), 1)
     actor = env("GITHUB_TRIGGERING_ACTOR") or env("GITHUB_ACTOR", "")
     by_hand = env("GITHUB_EVENT_NAME") == "workflow_dispatch" or count > 1
     url = _run_url(environ)
@@ -102,7 +102,6 @@ def host(environ: Mapping[str, str], read_file: ReadFile) -> Host:
         git=_git(environ, event),
         workspace=env("GITHUB_WORKSPACE", ""),
         tags=known(
-            ("host_ci", "github"),
             ("pr.number", str(pull.number or "")),
             ("git.pull_request.base_branch", env("GITHUB_BASE_REF", "")),
         ),
@@ -165,11 +164,13 @@ def _git(environ: Mapping[str, str], event: _Event) -> Commit:
 # ── the log and the files ────────────────────────────────────────────────────────────────────────
 
 
-class GitHub(Local):
+class Log(Local):
     """GitHub's log, outputs and job page."""
 
+    folds = True
+
     def __init__(self, host: Host, environ: Mapping[str, str]) -> None:
-        super().__init__(host)
+        super().__init__(host, environ)
         self.outputs_path = environ.get("GITHUB_OUTPUT", "")
         self.page_path = environ.get("GITHUB_STEP_SUMMARY", "")
 

@@ -14,14 +14,15 @@ import msgspec
 
 from runner.event import Node
 from runner.execution import SECOND, Commit
-from runner.providers import Host, known
-from runner.providers.local import Local, one_line
+from runner.providers import Host, ReadFile, known, one_line
+from runner.providers.local import Local
 
 _PERSON: Final = r"\s*(.*?)\s*<([^<>]*)>\s*"
 
 
-def host(environ: Mapping[str, str]) -> Host:
+def host(environ: Mapping[str, str], read_file: ReadFile) -> Host:
     """What GitLab says of this run. A retried job is a new one, and nothing names the old."""
+    del read_file
     env = environ.get
     job, url = env("CI_JOB_ID", ""), env("CI_PIPELINE_URL", "")
     return Host(
@@ -36,7 +37,6 @@ def host(environ: Mapping[str, str]) -> Host:
         git=_git(environ),
         workspace=env("CI_PROJECT_DIR", ""),
         tags=known(
-            ("host_ci", "gitlab"),
             ("pr.number", env("CI_MERGE_REQUEST_IID", "")),
             ("git.pull_request.base_branch", env("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "")),
         ),
@@ -86,8 +86,10 @@ def _queued_at(environ: Mapping[str, str]) -> int | None:
         return None
 
 
-class GitLab(Local):
-    """GitLab's log."""
+class Log(Local):
+    """GitLab's log. What a step prints begins no section: its escapes are taken out."""
+
+    folds = True
 
     def group(self, key: str, title: str, at: int) -> str:
         """A section that is closed until someone opens it."""
