@@ -1,4 +1,4 @@
-"""Run, kill, resume, reject, retry and flush in any order, against a model of the guide's rules.
+"""Run, kill, resume, reject, retry, export and flush in any order, against a model of the guide's rules.
 
 The program is the real one, in a workspace of its own; the model is which executions there are and
 what may be done with each. What the intake was told is judged at the end of every history: nothing
@@ -45,7 +45,9 @@ def _one_of(runs: list[str], pick: int) -> list[str]:
 
 
 class Histories(RuleBasedStateMachine):
-    """``open``: the executions that wait at the gate; ``failed``: those that may be retried."""
+    """``open``: the executions that wait at the gate; ``failed``: those that may be retried. What
+    is carried to another machine goes on there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,6 +55,7 @@ class Histories(RuleBasedStateMachine):
         (self.root / "work").mkdir()
         (self.root / "home").mkdir()
         self.workspace = Workspace(self.root / "work", self.root / "home")
+        self.elsewhere = Workspace(self.root / "elsewhere", self.root / "home")
         self.intake = intake(key=KEY)
         self.server: Server = self.intake.__enter__()
         self.open: list[str] = []
@@ -66,7 +69,10 @@ class Histories(RuleBasedStateMachine):
         self.workspace.git("remote", "add", "origin", "https://git.example.test/a/b.git")
         self.workspace.write(PIPELINE)
         self.workspace.commit()
+        self.workspace.git("clone", "-q", ".", str(self.elsewhere.path))
+        self.elsewhere.git("remote", "set-url", "origin", "https://git.example.test/a/b.git")
         self.workspace.to(self.server)
+        self.elsewhere.to(self.server)
 
     def teardown(self) -> None:
         try:
@@ -130,6 +136,24 @@ class Histories(RuleBasedStateMachine):
         for run in _one_of(self.well, pick):
             assert self.workspace.run("retry", run).code == 5
 
+    @rule(pick=PICK, fails=st.booleans())
+    def carry(self, pick: int, fails: bool) -> None:
+        runs = [*self.open, *self.failed]
+        for run in _one_of(runs, pick):
+            box = str(self.root / f"{run}.box")
+            assert self.workspace.run("export", run, box).code == 0
+            assert self.elsewhere.run("import", box).code == 0
+            assert self.elsewhere.run("import", box).code in {0, 5}
+            flag = self.elsewhere.path / "fails"
+            flag.touch() if fails else flag.unlink(missing_ok=True)
+            if run in self.open:
+                self.open.remove(run)
+                self.answered.append(run)
+                code = self.elsewhere.run("resume", run, "--approve", "G").code
+                assert code == (1 if fails else 0)
+            else:
+                assert self.elsewhere.run("retry", run).code in ({1} if fails else {0, 75})
+
     @rule(trouble=st.sampled_from([503, 429, 403]))
     def flush_in_trouble(self, trouble: int) -> None:
         if (self.workspace.path / ".signalbox").exists():
@@ -142,22 +166,24 @@ class Histories(RuleBasedStateMachine):
         flag = self.workspace.path / "fails"
         flag.touch() if fails else flag.unlink(missing_ok=True)
 
-    def _listed(self) -> list[dict[str, Any]]:
-        if not (self.workspace.path / ".signalbox").exists():
+    def _listed(self, place: Workspace | None = None) -> list[dict[str, Any]]:
+        place = place or self.workspace
+        if not (place.path / ".signalbox").exists():
             return []
-        found: list[dict[str, Any]] = self.workspace.run("list", "--json", "-n", "999").json
+        found: list[dict[str, Any]] = place.run("list", "--json", "-n", "999").json
         return found
 
-    def _ids(self) -> set[str]:
-        return {one["id"] for one in self._listed()}
+    def _ids(self, place: Workspace | None = None) -> set[str]:
+        return {one["id"] for one in self._listed(place)}
 
     def _last(self) -> str:
         return str(self._listed()[0]["id"])
 
     def _judge(self) -> None:
-        assert self.workspace.run("flush").code == 0
+        for place in (self.workspace, self.elsewhere):
+            assert not self._ids(place) or place.run("flush").code == 0
         finals = [event["unique_id"] for event in by_level(self.server.events, "pipeline")]
-        assert sorted(finals) == sorted(self._ids())
+        assert sorted(finals) == sorted(self._ids() | self._ids(self.elsewhere))
         for event in by_level(self.server.events, "pipeline"):
             assert not (event.get("is_resumed") and event.get("previous_attempt"))
             assert event["partial_retry"] is False or event.get("previous_attempt")
