@@ -1,4 +1,4 @@
-"""Run, kill, resume, reject, retry, export and flush in any order, against a model of the guide's rules.
+"""Run, kill, resume, reject, retry, export, flush in any order, against a model of the rules.
 
 The program is the real one, in a workspace of its own; the model is which executions there are and
 what may be done with each. What the intake was told is judged at the end of every history: nothing
