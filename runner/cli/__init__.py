@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "list": "past executions",
     "show": "one execution as a tree",
     "logs": "what the jobs of an execution printed",
+    "report": "one execution as a file: a page, Markdown, JSON, JUnit, a trace",
     "reproduce": "the same step here: commit, parameters, variables",
     "export": "one run as one file, without secrets",
     "import": "take in a run that was exported",

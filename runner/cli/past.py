@@ -32,6 +32,8 @@ def tell(journal: Journal, stored: Stored, environ: Mapping[str, str]) -> report
     left = [r for r in journal.results(stored.id).values() if r.outcome is Outcome.NOT_STARTED]
     beside = report.Beside(
         git=git,
+        envelope=msgspec.json.decode(stored.header.envelope, type=event.Envelope),
+        chain=_chain(journal, stored),
         not_started=tuple(report.NotStarted(name=result.job, why=result.why) for result in left),
         questions=() if stored.answered_by else tuple(map(_question, stored.gates)),
         delivery=_delivery(journal.tally(execution=stored.id, binding=binding(environ))),
@@ -40,6 +42,37 @@ def tell(journal: Journal, stored: Stored, environ: Mapping[str, str]) -> report
     rows = journal.events(stored.id)
     told = (row for row in rows if row.final or row.state is not State.SUPERSEDED)
     return report.tell((event.decode(row.body) for row in told), beside)
+
+
+def _chain(journal: Journal, stored: Stored) -> tuple[report.Kin, ...]:
+    """The execution and those it belongs with, the first begun first."""
+    root = stored.header.root or stored.id
+    kin = [one for one in journal.stored() if root in {one.id, one.header.root}]
+    return tuple(_kin(journal, one) for one in reversed(kin))
+
+
+def _kin(journal: Journal, stored: Stored) -> report.Kin:
+    execution = stored.header.execution
+    ended = stored.ended_at
+    return report.Kin(
+        id=stored.id,
+        status=stored.status or event.Status.RUNNING,
+        start=rfc3339(execution.start),
+        duration_ms=None if ended is None else (ended - execution.start) // MILLISECOND,
+        resumed_from=execution.resumed_from,
+        retries=execution.previous.id if execution.previous else "",
+        answers=tuple(
+            report.Answered(
+                gate=answer.gate,
+                approved=answer.approved,
+                expired=answer.expired,
+                who=answer.who,
+                reason=answer.reason,
+                at=rfc3339(answer.at),
+            )
+            for answer in journal.answers(stored.id).values()
+        ),
+    )
 
 
 def summaries(journal: Journal, stored: Stored) -> list[str]:

@@ -28,6 +28,8 @@ from runner.execution import MILLISECOND, Link
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ALLOWED = "allowed_failure:true"
+OURS = ("resumed_from:", "jobs.not_started:")
+"""How tags begin that reports show as what they mean."""
 
 
 class StepTold(msgspec.Struct, frozen=True, kw_only=True):

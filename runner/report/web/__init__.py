@@ -8,10 +8,15 @@ execution (``journal``) nor tell it (``runner.report``).
     tokens.css      what colours, sizes and distances mean
     parts.css       marks, pills, chips, facts, blocks of text; parts.html their markup
     waterfall.css   the waterfall; waterfall.html its markup, waterfall.js zoom, filter, keys
+    execution.css   head, story, failures, facts around it; execution.html their markup
     waterfall       which rows there are and where each bar lies
+    faults          what failed, the worst first
+    page            the report: all of it in one file
 """
 
+import shlex
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,16 +24,18 @@ import jinja2
 
 from runner.event import Domain
 from runner.execution import MILLISECOND
-from runner.report.tree import moment, short
+from runner.report import OURS
+from runner.report.tree import counts, short
+from runner.report.web.faults import faults
 from runner.report.web.waterfall import tone, waterfall
 from runner.terminal import lines, plain
 from runner.timing import spoken
 
-__all__ = ["SCRIPT", "STYLE", "environment", "read", "tone", "waterfall"]
+__all__ = ["SCRIPT", "STYLE", "environment", "faults", "read", "tone", "waterfall"]
 
-STYLE: Final = ("tokens.css", "parts.css", "waterfall.css")
-"""Files of the style that every page has, in their order."""
-SCRIPT: Final = "waterfall.js"
+STYLE: Final = ("tokens.css", "parts.css", "waterfall.css", "execution.css")
+"""Files of the style that pages with an execution have, in their order."""
+SCRIPT: Final = ("waterfall.js",)
 _HERE: Final = Path(__file__).parent
 _WORDS: Final = {
     "success": "succeeded",
@@ -36,7 +43,7 @@ _WORDS: Final = {
     "allowed": "failed, allowed",
     "canceled": "canceled",
     "skipped": "left out",
-    "blocked": "waiting",
+    "blocked": "blocked",
     "running": "running",
 }
 _WHOSE: Final = {
@@ -58,8 +65,11 @@ def environment(*folders: Path) -> jinja2.Environment:
     )
     made.filters |= {
         "block": block,
+        "counts": counts,
+        "first_line": lambda text: plain(text.partition("\n")[0]),
         "link": link,
         "moment": moment,
+        "own": lambda tags: [tag for tag in tags if not tag.startswith(OURS)],
         "pair": pair,
         "plain": plain,
         "short": short,
@@ -67,6 +77,7 @@ def environment(*folders: Path) -> jinja2.Environment:
         "tone": lambda part: tone(part.status, allowed=getattr(part, "allowed", False)),
         "whose": _WHOSE.__getitem__,
         "word": _WORDS.__getitem__,
+        "word_of_shell": lambda text: shlex.quote(plain(text)),
     }
     return made
 
@@ -85,6 +96,14 @@ def pair(tag: str) -> Sequence[str]:
     """``key:value`` as two texts."""
     key, _, value = plain(tag).partition(":")
     return key, value
+
+
+def moment(rfc3339: str) -> str:
+    """``2026-03-02 09:15:00 UTC``; what is no time stays what it is."""
+    try:
+        return f"{datetime.fromisoformat(rfc3339).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError):
+        return plain(rfc3339)
 
 
 def link(url: str) -> str:

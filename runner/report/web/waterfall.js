@@ -20,11 +20,11 @@
   // ── zoom: a wider line of time in a box that scrolls ──
   const zoom = (w, factor, at) => {
     const s = state(w), rows = w.querySelector(".rows"), axis = w.querySelector(".axis");
-    const names = w.querySelector(".axis .n").offsetWidth, room = rows.clientWidth - names;
-    const middle = at ?? (rows.scrollLeft + room / 2) / (room * s.zoom);
+    const width = () => axis.querySelector("svg").getBoundingClientRect().width, room = width() / s.zoom;
+    const middle = at ?? (rows.scrollLeft + room / 2) / width();
     s.zoom = Math.min(Math.max(factor, 1), 500);
     w.style.setProperty("--zoom", s.zoom);
-    rows.scrollLeft = s.left = middle * room * s.zoom - room / 2;
+    rows.scrollLeft = s.left = middle * width() - room / 2;
     axis.scrollLeft = rows.scrollLeft;
   };
   document.addEventListener("scroll", (event) => {

@@ -16,6 +16,8 @@ TICKS: Final = 8
 """Marks on the line of time, at most."""
 OPEN: Final = 80
 """Steps with which all jobs are shown open; with more, those that did not end well."""
+BIG: Final = 400
+"""Steps with which a page is big."""
 WORDS: Final = 300_000
 """Characters of failures in the rows: what is beyond is cut to its first line."""
 
@@ -85,6 +87,11 @@ class Waterfall(msgspec.Struct, frozen=True, kw_only=True):
 
     start_ms: int
     span_ms: int
+    tone: str
+    bar: Bar
+    """The pipeline's own."""
+    big: bool
+    """Too much to lay out at once what nobody sees yet."""
     ticks: tuple[Tick, ...]
     stages: tuple[StageRow, ...]
     told: Told
@@ -110,11 +117,15 @@ def tone(status: Status, *, allowed: bool = False) -> str:
 class _Drawing:
     def __init__(self, told: Told) -> None:
         self._told = told
-        begins = [0, *(job.offset_ms - job.queue_ms for job in told.jobs)]
+        queue = told.queue_ms or 0
+        begins = [
+            -queue if queue <= told.duration_ms else 0,
+            *(job.offset_ms - job.queue_ms for job in told.jobs),
+        ]
         ends = [told.duration_ms, *(job.offset_ms + job.duration_ms for job in told.jobs)]
         self._start = max(min(begins), -told.duration_ms)
         self._span = max(max(ends) - self._start, 1)
-        self._all_open = sum(len(job.steps) for job in told.jobs) <= OPEN
+        self._steps = sum(len(job.steps) for job in told.jobs)
         self._room = WORDS
         by_start = sorted(told.jobs, key=lambda job: (job.offset_ms, job.id))
         self._keys = {job.id: f"j{place}" for place, job in enumerate(by_start)}
@@ -127,6 +138,9 @@ class _Drawing:
         return Waterfall(
             start_ms=self._start,
             span_ms=self._span,
+            tone=tone(self._told.status),
+            bar=self._bar(0, self._told.duration_ms, -self._start),
+            big=self._steps > BIG,
             ticks=tuple(self._ticks()),
             stages=stages,
             told=self._told,
@@ -151,7 +165,7 @@ class _Drawing:
             tone=tone(job.status, allowed=job.allowed),
             bar=self._bar(job.offset_ms, job.duration_ms, job.queue_ms),
             told=job,
-            open=self._all_open or (job.status not in good and not job.allowed),
+            open=self._steps <= OPEN or (job.status not in good and not job.allowed),
             failure=None if said else self._fitted(job.failure),
             steps=steps,
         )
