@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.cli import COMMANDS
-from tests.container.conftest import ROOT
+from tests.container.plugin import ROOT
 
 _OURS = "/opt/venv/bin/python"
 

@@ -1,7 +1,7 @@
-"""The image of this tree, built once, for the tests of this folder.
+"""A Docker engine, a base image and the image of this tree, each once for all tests.
 
-Owns when these tests run: with CI=true or SIGNALBOX_TEST_ENGINE=1 they do, and fail when there is
-no engine; otherwise they are left out, and the last lines say so.
+Owns when tests marked ``engine`` run: with CI=true or SIGNALBOX_TEST_ENGINE=1 they do, and fail
+when there is no engine; otherwise they are left out, and the last lines say so.
 """
 
 import os
@@ -41,7 +41,7 @@ def pytest_terminal_summary(
     if left_out := config.stash.get(_LEFT_OUT, 0):
         terminalreporter.section("left out", yellow=True)
         terminalreporter.line(
-            f"{left_out} tests of the container need a Docker engine: "
+            f"{left_out} tests of containers need a Docker engine: "
             "SIGNALBOX_TEST_ENGINE=1 make test starts one (CI=true installs it, too)"
         )
 
@@ -52,6 +52,12 @@ def docker_engine() -> Iterator[None]:
     engine.install()
     with engine.running():
         yield
+
+
+@pytest.fixture(scope="session")
+def base(docker_engine: None) -> str:
+    """The name of an image of Debian, with bash and coreutils."""
+    return engine.base_image()
 
 
 @pytest.fixture(scope="session")
