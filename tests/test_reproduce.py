@@ -165,3 +165,13 @@ def test_an_image_is_told_with_digest_and_platform() -> None:
     assert "# in a container of python:3.12-slim@sha256:1f3a, linux/x86_64" in told
     assert "# TOKEN held a secret and is in no file" in told
     assert """bash -eo pipefail -c 'pytest -k '"'"'a or b'"'"']0;owned'""" in told
+
+
+@pytest.mark.parametrize("command", ["reproduce", "retry"])
+def test_of_one_command_only_the_command_can_be_run_again(
+    workspace: Workspace, command: str
+) -> None:
+    assert workspace.run("exec", "--", "false").code == 1
+    refused = workspace.run(command)
+    assert refused.code == 5
+    assert "was one command, not a pipeline" in refused.err

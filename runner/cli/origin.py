@@ -45,9 +45,7 @@ def declared(stored: Stored, environ: Mapping[str, str], *, accept_changed: bool
     """The file that ``stored`` was started with; raises ``RefusedError`` when the one that lies
     here, or the commit, is another, unless that is accepted.
     """
-    if not stored.header.source:
-        short = stored.id[:8]
-        raise RefusedError(f"{short} was one command, not a pipeline", "signalbox exec runs it")
+    see_pipeline(stored)
     place = Place(file=stored.header.file, workspace=stored.header.workspace)
     if accept_changed:
         text, pipeline = places.read(place)
@@ -55,6 +53,13 @@ def declared(stored: Stored, environ: Mapping[str, str], *, accept_changed: bool
     _see_unchanged(place, stored, environ)
     text = stored.header.source
     return Declared(place=place, text=text, pipeline=manifest.load(text, place.file))
+
+
+def see_pipeline(stored: Stored) -> None:
+    """Raise ``RefusedError`` when it was a command: what of it would run again is not kept."""
+    if not stored.header.source:
+        short = stored.id[:8]
+        raise RefusedError(f"{short} was one command, not a pipeline", "signalbox exec runs it")
 
 
 def _see_unchanged(place: Place, stored: Stored, environ: Mapping[str, str]) -> None:

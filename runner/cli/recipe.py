@@ -13,6 +13,7 @@ import msgspec
 
 from runner import manifest, plan, report
 from runner.cli import custody, past, places
+from runner.cli.origin import see_pipeline
 from runner.commit import Pin
 from runner.errors import UsageError
 from runner.event import Status
@@ -93,6 +94,7 @@ def look(
 
 def _plan(journal: Journal, stored: Stored) -> Plan:
     """The plan as it was, by its own pipeline file."""
+    see_pipeline(stored)
     pipeline = manifest.load(stored.header.source, stored.header.file)
     answers: dict[str, Answer] = {}
     for one in custody.chain(journal, stored):
