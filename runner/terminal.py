@@ -53,7 +53,9 @@ class Mark(Enum):
     WARN = ("!", "!")
     LEFT_OUT = ("○", "-")
     WAITING = ("?", "?")
+    QUEUED = ("·", ".")
     RUNNING = ("▶", ">")
+    CHOSEN = ("→", ">")
     STEP = ("▸", ">")
     OUTPUT = ("│", "|")
 
@@ -177,6 +179,24 @@ def _take(text: Iterable[str], room: int) -> str:
 def pad(text: str, width: int) -> str:
     """``text`` with spaces up to ``width`` cells."""
     return text + " " * (width - cells(text))
+
+
+def clip(text: str, width: int) -> str:
+    """``text``, in which there may be colours, cut to ``width`` cells; they end with it."""
+    if "\x1b" not in text:
+        return _take(text, width) if cells(text) > width else text
+    kept: list[str] = []
+    room, at = width, 0
+    for match in _SGR.finditer(text):
+        kept += [_take(text[at : match.start()], room), match[0]]
+        room -= cells(kept[-2])
+        at = match.end()
+    return "".join([*kept, _take(text[at:], room)]) + "\x1b[0m"
+
+
+def uncoloured(text: str) -> str:
+    """``text`` without its colours."""
+    return _SGR.sub("", text)
 
 
 # ── a stream ─────────────────────────────────────────────────────────────────────────────────────

@@ -75,8 +75,8 @@ def run(request: Request, environ: Mapping[str, str]) -> int:
     onward: Request | None = request
     code = errors.SUCCESS
     while onward:
-        _refuse_images(onward.plan)
         setup = Setup(onward, environ)
+        setup.engine.reach()
         code, ended = _carry_out(setup)
         onward = _ask(setup, ended) if code == errors.BLOCKED else None
     return code
@@ -187,7 +187,7 @@ def _carry_out(setup: Setup) -> tuple[int, str]:
     """The program, as a list; the exit code and the id of the execution."""
     request, begun = setup.request, begin(setup)
     journal, execution, backstage = begun.journal, begun.execution, begun.backstage
-    console = setup.console(execution, begun.pin)
+    console = setup.screen(execution, begun.pin, journal)
     engine = Engine(
         request.plan,
         setup.surroundings(execution, begun.runs, console),
@@ -195,7 +195,12 @@ def _carry_out(setup: Setup) -> tuple[int, str]:
         parallel=setup.parallel(),
         fail_fast=request.options.fail_fast,
     )
-    with signals(engine.cancel):
+
+    def stop(number: int) -> None:
+        setup.voice.stopping()
+        engine.cancel(number)
+
+    with setup.voice.shown(), signals(stop):
         finished = engine.carry_out()
         patience = SHORT if finished.signal else None
         if not give_back(request.place.workspace, execution.start, within=patience):
@@ -235,15 +240,6 @@ def _code(finished: ExecutionFinished, journal: Journal, voice: Voice) -> int:
         return errors.SurroundingsError.exit_code
     good = finished.outcome in {Outcome.SUCCESS, Outcome.SKIPPED}
     return errors.SUCCESS if good else errors.FAILED
-
-
-def _refuse_images(chosen: plan.Plan) -> None:
-    named = [j.key for j in chosen.jobs if j.decision is plan.Decision.RUN and j.job.image]
-    if named:
-        raise errors.SurroundingsError(
-            f"jobs with an image cannot run yet: {', '.join(named)}",
-            "select others with --job, or remove image: to run them here",
-        )
 
 
 @contextlib.contextmanager

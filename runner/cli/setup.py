@@ -5,6 +5,7 @@ Owns turning a request and the environment into these. Carries nothing out (``la
 
 import hashlib
 import os
+import shlex
 import sys
 import uuid
 from collections.abc import Callable, Container, Mapping
@@ -14,7 +15,7 @@ import msgspec
 
 from runner import commit, errors, event, providers, recorder
 from runner import execution as executions
-from runner.cli import pid1, screen
+from runner.cli import containers, pid1, screen
 from runner.cli import settings as environment
 from runner.cli.identity import actor, hostname, identity, owner
 from runner.cli.request import Request
@@ -46,9 +47,7 @@ class Setup:
         sys.setswitchinterval(SWITCH)
         self.settings = environment.read(self.environ)
         self.clock = executions.clock()
-        self.engine = containers.reach(request.plan, self.environ)
-        self.pinned: Mapping[str, str] = {}
-        """Digests of the images that earlier executions of the chain ran in."""
+        self.engine = containers.Engine(request.plan, self.environ)
         self._host = providers.detect(self.environ, providers.read_file)
         self.voice = Voice(self.environ)
         self._salt = uuid.uuid4().hex
@@ -207,23 +206,31 @@ class Setup:
             measures=request.options.measures,
         )
 
-    def console(
-        self, execution: Execution, pin: Pin | None, runs: str, journal: Journal
-    ) -> "Console | Live":
-        """What a person sees of it."""
-        plan = self.request.plan
-        logs = os.path.relpath(runs, os.getcwd())
-        scene = Scene(
-            plan=plan,
+    def console(self, execution: Execution, pin: Pin | None) -> Console:
+        """What a person sees of it, in lines."""
+        return self.voice.console(self._scene(execution, pin), self._folds())
+
+    def screen(self, execution: Execution, pin: Pin | None, journal: Journal) -> "Console | Live":
+        """What a person sees of it: live before a terminal, and a picture at its end."""
+        run = execution.unique_id[:8]
+        scene = msgspec.structs.replace(
+            self._scene(execution, pin),
+            log=lambda job: f"signalbox logs {run} {shlex.quote(job)}",
+            picture=screen.picture(journal, execution.unique_id, self.voice.look),
+        )
+        return self.voice.screen(scene, self._folds(), self.clock)
+
+    def _scene(self, execution: Execution, pin: Pin | None) -> Scene:
+        return Scene(
+            plan=self.request.plan,
             execution=execution,
             parallel=self.parallel(),
             commit=f"{pin.branch or 'detached'}@{pin.sha[:7]}" if pin and pin.sha else "",
             mask=self.masker.text,
-            log=lambda job: f"{logs}/{execution.job_id(job)}.log",
-            picture=screen.picture(journal, execution.unique_id, self.voice.look),
         )
-        folds = Folding(self._host, self.clock) if self._host.folds else None
-        return self.voice.screen(scene, folds, self.clock)
+
+    def _folds(self) -> Folding | None:
+        return Folding(self._host, self.clock) if self._host.folds else None
 
     def surroundings(self, execution: Execution, runs: str, console: Screen) -> Surroundings:
         """What its jobs find around them; ``runs`` is where their logs lie."""
@@ -231,9 +238,7 @@ class Setup:
         base = environment.inherited(self.environ, request.plan.pipeline.secrets)
         return Surroundings(
             execution=execution,
-            executor=containers.executor(
-                self.engine, execution, request.plan, request.place, runs, self.pinned
-            ),
+            executor=self.engine.executor(execution, request.place, runs),
             masker=self.masker,
             screen=console,
             clock=self.clock,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from runner.cli import screen
 from runner.console import Console, Folds, Scene
 from runner.execution import Clock, Execution
 from runner.journal import Journal
@@ -19,6 +20,7 @@ from runner.providers import Kind, Provider
 from runner.terminal import Look, lines, look
 
 if TYPE_CHECKING:
+    from runner.console.live import Live
     from runner.delivery import Delivered
     from runner.intake import Target
 
@@ -32,6 +34,11 @@ def look_of(environ: Mapping[str, str], fd: int) -> Look:
     width = os.get_terminal_size(fd).columns if tty else _COLUMNS
     stream = sys.stderr if fd == sys.stderr.fileno() else sys.stdout
     return look(environ, tty=tty, encoding=stream.encoding or "ascii", width=width)
+
+
+def _stream() -> io.FileIO:
+    """Standard error, unbuffered: nothing is left to write when we are killed."""
+    return io.FileIO(2, "wb", closefd=False)
 
 
 class Folding:
@@ -69,7 +76,9 @@ class Voice:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._look = look_of(environ, 2)
-        self._console: Console | None = None
+        self._environ = environ
+        self._console: Console | Live | None = None
+        self._live: Live | None = None
         self._early: list[str] = []
         self._begun = False
 
@@ -81,10 +90,32 @@ class Voice:
             self._early.append(text)
 
     def console(self, scene: Scene, folds: Folds | None) -> Console:
-        """The console of a run; what waited is said."""
-        stream = io.FileIO(2, "wb", closefd=False)  # unbuffered: nothing is left when we are killed
-        self._console = Console(stream, self._look, scene, folds)
-        return self._console
+        """The console of a run, in lines."""
+        console = self._console = Console(_stream(), self._look, scene, folds)
+        return console
+
+    def screen(self, scene: Scene, folds: Folds | None, clock: Clock) -> "Console | Live":
+        """The console of a run, live where a person sits before a terminal."""
+        if folds or not screen.wanted(self._environ, self._look):
+            return self.console(scene, folds)
+        from runner.console.live import Live, Place  # noqa: PLC0415
+
+        place = Place(scene=scene, look=self._look, clock=clock, stream=_stream())
+        live = self._console = self._live = Live(place)
+        return live
+
+    def look(self) -> Look:
+        """How things may look now; a window may have changed."""
+        return look_of(self._environ, 2)
+
+    def stopping(self) -> None:
+        """The run was asked to stop; for signal handlers."""
+        if self._live:
+            self._live.stop()
+
+    def shown(self) -> contextlib.AbstractContextManager[None]:
+        """While a run is carried out. Afterwards the terminal is as it was."""
+        return screen.shown(self._live) if self._live else contextlib.nullcontext()
 
     def observe(self, notices: tuple[Notice, ...]) -> None:  # noqa: ARG002 - an observer
         """The console has shown what happened, the header at least: say what waited."""

@@ -50,6 +50,7 @@ class _Lane:
         self.prefix = b""
         self.annotates = False
         self.failed = False
+        self.quiet = False
 
 
 class Console:
@@ -102,6 +103,21 @@ class Console:
             self._warn(text)
             self._pen.flush()
 
+    # ── for the live view, which shows jobs elsewhere and then opens one ─────────────────────────
+
+    def hush(self, job: str) -> None:
+        """From now on no line tells of ``job``; how it ends is still counted."""
+        with self._lock:
+            self._lanes[job].quiet = True
+
+    def open(self, job: str, *, named: bool) -> None:
+        """Tell of ``job`` again; ``named``: under its name."""
+        with self._lock:
+            lane = self._lanes[job]
+            lane.quiet = False
+            if named and not self._several:
+                self._headline(lane)
+
     # ── notices ──────────────────────────────────────────────────────────────────────────────────
 
     def _take(self, notice: Notice) -> None:
@@ -147,9 +163,13 @@ class Console:
         self._dress(lane, plain(started.name))
         waited = started.at - started.ready
         queued = f"after {spoken(waited)} in the queue" if waited >= SECOND else ""
-        if self._several and queued:
+        if not self._several:
+            self._headline(lane, queued)
+        elif queued:
             self._line(lane, Mark.RUNNING, f"started {self._faint(queued)}")
-        elif self._names and not self._several:
+
+    def _headline(self, lane: _Lane, queued: str = "") -> None:
+        if self._names and not lane.quiet:
             self._pen.gap()
             name = self._look.paint(lane.name, Paint.STRONG)
             self._pen.line(self._look.facts(name, self._faint(queued)))
@@ -201,7 +221,7 @@ class Console:
         elif finished.failure and result.outcome is Outcome.ERROR and not lane.failed:
             failed = Failed(job=finished.job, name=lane.name, failure=finished.failure)
             self._ends.failures.append(failed)
-        if self._names:
+        if self._names and not lane.quiet:
             mark, words = verdict(self._look, result.outcome, allowed=result.allowed)
             text = f"{words} {spoken(finished.end - finished.start)}"
             self._pen.line(
@@ -212,6 +232,9 @@ class Console:
         self._ends.outcomes[skipped.job] = skipped.outcome
         if skipped.outcome is Outcome.NOT_STARTED:
             self._ends.left_out.append(skipped)
+            return
+        lane = self._lanes.get(skipped.job)
+        if lane and lane.quiet:
             return
         mark, why = self._look.mark(Mark.LEFT_OUT), f"left out: {plain(skipped.why)}"
         if not self._several:
@@ -246,6 +269,8 @@ class Console:
         return self._look.paint(pad(name, self._width), paint) + " "
 
     def _line(self, lane: _Lane, mark: Mark, text: str, paint: str | Paint = "") -> None:
+        if lane.quiet:
+            return
         sign = self._look.mark(mark)
         sign = self._look.paint(sign, paint or lane.colour)
         self._pen.line(f"{lane.head}{sign} {text}")

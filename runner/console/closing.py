@@ -65,6 +65,8 @@ def verdict(look: Look, outcome: Outcome, *, allowed: bool = False) -> tuple[str
 
 def closing(look: Look, scene: Scene, ends: Ends, finished: ExecutionFinished) -> Iterator[str]:
     """All of it, with an empty line between the parts."""
+    yield ""
+    yield from scene.picture()
     for failed in ends.failures[:TOLD_AGAIN]:
         yield ""
         yield from _failed(look, scene, failed)
@@ -95,6 +97,8 @@ def _failed(look: Look, scene: Scene, failed: Failed) -> Iterator[str]:
         yield from (f"  {bar} {line}" for line in lines(step.tail))
     again = look.paint("again:", Paint.FAINT)
     yield f"  {again} {plain(scene.reproduce(failed.job))}"
+    if log := scene.log(failed.job):
+        yield f"  {look.paint('log:', Paint.FAINT)}   {plain(log)}"
 
 
 def _why(failed: Failed) -> str:

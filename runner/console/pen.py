@@ -13,8 +13,10 @@ from runner.terminal import Look, plain
 
 _PATIENCE: Final = 0.005
 """Seconds until the next try at a stream that would block."""
-_OLD_COMMAND: Final = re.compile(rb"##(?=\w*\[)")
-"""``##[command]``, ``##vso[command]``: they count anywhere in a line (actions/runner)."""
+_OLD_COMMAND: Final = re.compile(rb"##(?=\w*(?:\[|\Z))")
+"""``##[command]``, ``##vso[command]``, ``##teamcity[command]``: they count anywhere in a line
+(actions/runner, azure-pipelines-agent). A piece of output may end within one.
+"""
 
 
 class Stream(Protocol):
@@ -51,6 +53,7 @@ class Pen:
         self._parts: list[bytes] = []
         self._open = ""
         self._token = ""
+        self._halved = False
         self._folded = False
         self._blank = False
         self._gone = False
@@ -74,7 +77,10 @@ class Pen:
         if self._open != job:
             self._end_line()
             self._parts.append(prefix)
+        elif self._halved and piece.startswith(b"#"):
+            piece = b" " + piece
         piece = self._harmless(piece)
+        self._halved = self._folds is not None and piece.endswith(b"#")
         whole = piece.endswith(b"\n")
         if prefix:
             last = len(piece) - 1 if whole else len(piece)
@@ -122,8 +128,8 @@ class Pen:
     def flush(self) -> None:
         """Write it all; a reader that is gone is done without."""
         text, self._parts = b"".join(self._parts), []
-        while text and not self._gone:
-            text = text[self._write(text) :]
+        if text and not self._gone:
+            self._gone = not write_all(self._stream, text)
 
     def _hush(self) -> None:
         if self._folds and not self._token:
@@ -145,14 +151,17 @@ class Pen:
             return _OLD_COMMAND.sub(b"# #", piece)
         return piece
 
-    def _write(self, text: bytes) -> int:
+
+def write_all(stream: Stream, text: bytes) -> bool:
+    """Write it all, however long that takes; False: the reader is gone."""
+    while text:
         try:
-            written = self._stream.write(text)
+            written = stream.write(text)
         except BlockingIOError:  # somebody made the terminal we share non-blocking
             written = None
         except (OSError, ValueError):  # the reader hung up (S6), or somebody closed the stream
-            self._gone = True
-            return 0
+            return False
         if written is None:
             select.select([], [], [], _PATIENCE)
-        return written or 0
+        text = text[written or 0 :]
+    return True

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from graphlib import TopologicalSorter
 
 import msgspec
@@ -32,6 +32,10 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """Hides secrets in what the plan says; notices and output are masked already."""
     reproduce: Callable[[str], str] = only
     """The command that runs one job again, by the job's key."""
+    log: Callable[[str], str] = lambda _: ""
+    """The command that shows all that a job printed, by the job's key."""
+    picture: Callable[[], Iterable[str]] = tuple
+    """Draws the execution once it has ended, before what failed is told."""
 
 
 def can_overlap(plan: Plan) -> bool:

@@ -19,6 +19,8 @@ _TIME: Final = 8
 """Cells of a duration, right-aligned: ``59m59s`` and a little air."""
 _BAR: Final = (16, 60)
 """Cells of the bars, at least and at most."""
+MOST: Final = 60
+"""Rows at the end of a run, unless more than that failed."""
 _QUEUE_SHOWN: Final = 100
 """Milliseconds of waiting that are worth words."""
 
@@ -59,6 +61,16 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     paint: Paint | None = None
     whole: bool = False
     """It may take the whole width: it has neither time nor bar."""
+    step: bool = False
+
+    def weighs(self) -> bool:
+        """Whether it is more than a step that ended well."""
+        return not self.step or self.matters()
+
+    def matters(self) -> bool:
+        """Whether it failed, or made the run as long as it was."""
+        bar = self.bar
+        return bar is not None and (bar.paint is Paint.BAD or (bar.heavy and not self.step))
 
 
 def tree(told: Told, look: Look) -> str:
@@ -72,6 +84,21 @@ def tree(told: Told, look: Look) -> str:
     )
     blocks = ["\n".join(line.rstrip() for line in part) for part in parts]
     return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def waterfall(told: Told, look: Look) -> list[str]:
+    """The end of a run: stages, jobs and steps with their times as bars, the critical path. Of many
+    steps those that failed, of many jobs those that matter.
+    """
+    rows = [row for row in _rows(told, look) if row.bar]
+    for keep in (_Row.weighs, _Row.matters):
+        if len(rows) > MOST:
+            rows = [row for row in rows if keep(row)]
+    lines = [line.rstrip() for line in _table(iter(rows), told, look)]
+    left = sum(1 for row in _rows(told, look) if row.bar) - len(rows)
+    if left:
+        lines.append(look.paint(f"{look.dots} and {left} more: signalbox show", Paint.FAINT))
+    return [*lines, *_wrapped(look, _path(told, look))]
 
 
 def mark_of(status: Status, look: Look, *, allowed: bool = False) -> str:
@@ -146,6 +173,10 @@ def _times(told: Told, look: Look) -> Iterator[str]:
         yield f"queued {_spoken(told.queue_ms)}"
     if told.jobs:
         yield f"executing {_spoken(told.execution_ms)}"
+    yield from _path(told, look)
+
+
+def _path(told: Told, look: Look) -> Iterator[str]:
     if len(told.critical_path) > 1 or len(told.jobs) > 1:
         arrow = " → " if look.unicode else " > "
         path = arrow.join(map(plain, told.critical_path))
@@ -226,6 +257,7 @@ def _step(step: StepTold, job: JobTold, depth: int, look: Look) -> _Row:
         aside=look.facts(attempt, "allowed to fail" if step.allowed else ""),
         took=_spoken(step.duration_ms),
         bar=_bar(step, step.offset_ms, job.on_critical_path),
+        step=True,
     )
 
 
