@@ -35,7 +35,8 @@ reads this map and the imports, and keeps both true::
     4  engine       carry out a Plan: order, retries, time limits, cancel; tells its observers
        recorder     the observer that makes events: ids, times, tags, errors -> journal
        delivery     journal -> intake: batches, waiting, what is final, the time budget at exit
-    5  cli          one file per command; reads the environment, makes the clock, exits
+    5  viewer       `signalbox serve`: the intake's API and the pages over a store of its own
+    6  cli          one file per command; reads the environment, makes the clock, exits
 
 Modules of one row do not import each other, but for rows 1 and 2, where a module may import those
 that stand before it.

@@ -1,0 +1,24 @@
+"""``signalbox serve``: a local CI Visibility, the intake's API and its pages on one port.
+
+Owns a store of its own, never the build's; journals it reads and does not write. Loaded by
+``signalbox serve`` alone. In the order in which one builds upon another::
+
+    rows        what is given to those that show it
+    check       what may come in: one request -> events, or every reason why not
+    tables      the SQLite file: tables, keys, connections
+    columns     an event as the narrow row that searches look at; two states of a thing as one
+    lines       lines of jobs' logs
+    outbox      what the relay has to deliver
+    changes     what has just come
+    writing     the thread that writes: many requests share one commit
+    query       what people type -> what it asks
+    attributes  which attributes there are, and where
+    compiling   what is asked -> SQL
+    resources   what was kept, read back
+    searching   pages and facets, in a window, within a budget of time
+    pipelines   the overview
+    executions  one execution and its chain
+    store       ``Store``: all of that for pages and routes
+    pages       what people see
+    app         everything on one port
+"""

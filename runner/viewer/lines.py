@@ -1,0 +1,103 @@
+"""Lines of jobs' logs: one request's body -> lines, or why not; and reading them back.
+
+Owns the strictness of ``POST /api/v2/cilogs`` (reference: the CI job logs endpoint). A line's job
+and execution need not be known yet.
+"""
+
+import os
+import sqlite3
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from runner.viewer.check import Text
+from runner.viewer.columns import milliseconds
+from runner.viewer.rows import Line, Lines
+
+LINES: Final = 1000
+"""Per request."""
+_NUMBER: Final = (1 << 63) - 1
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line as it is sent; other members are of the job as a whole, and not kept."""
+
+    message: Text
+    pipeline_unique_id: Text
+    job_id: Text
+    provider_name: Annotated[str, Meta(min_length=1, pattern=r"\A[^,]*\Z")] = "custom"
+    line_number: Annotated[int, Meta(ge=0, le=_NUMBER)] | None = None
+    section_name: str | None = None
+    status: str | None = None
+    timestamp: Annotated[datetime, Meta(tz=True)] | None = None
+    ddtags: str | None = None
+
+    @property
+    def at(self) -> int | None:
+        """When it was printed, in epoch milliseconds."""
+        return milliseconds(self.timestamp) if self.timestamp else None
+
+
+class RefusedLinesError(Exception):
+    """The request is not taken."""
+
+
+_many: Final = msgspec.json.Decoder(list[LogLine])
+_one: Final = msgspec.json.Decoder(LogLine)
+_loose: Final = msgspec.json.Decoder(list[dict[str, Any]] | dict[str, Any])
+
+
+def request(body: bytes) -> list[LogLine]:
+    """The lines of one request; raises ``RefusedLinesError``."""
+    try:
+        many = body.lstrip()[:1] == b"["
+        found = _many.decode(body) if many else [_one.decode(body)]
+        _plain(_loose.decode(body))
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise RefusedLinesError(str(error).replace("$", "body")) from None
+    if len(found) > LINES:
+        raise RefusedLinesError(f"{len(found)} lines; a request takes {LINES} at most")
+    return found
+
+
+def _plain(records: list[dict[str, Any]] | dict[str, Any]) -> None:
+    """Members of the job are texts, numbers, truths or null."""
+    for place, record in enumerate(records if isinstance(records, list) else [records]):
+        for name, value in record.items():
+            if isinstance(value, (list, dict)):
+                raise RefusedLinesError(f"[{place}].{name}: objects and arrays are not taken")
+
+
+def read(db: sqlite3.Connection, log: int, after: int, limit: int) -> Lines:
+    """Lines of a log with numbers above ``after``."""
+    rows = db.execute(
+        "SELECT number, text, message, at, line.status FROM line LEFT JOIN word ON id = section"
+        " WHERE log = ? AND number > ? ORDER BY number LIMIT ?",
+        (log, after, limit + 1),
+    ).fetchall()
+    lines = tuple(
+        Line(number=number, section=section or "", message=message, at=at, status=status)
+        for number, section, message, at, status in rows[:limit]
+    )
+    return Lines(lines=lines, next=lines[-1].number if len(rows) > limit else None)
+
+
+def read_file(path: str, after: int, limit: int, starts: list[tuple[int, str]]) -> Lines:
+    """The same of a job's log file; ``starts``: where each step begins in it, in bytes."""
+    found: list[Line] = []
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            offset = 0
+            for number, text in enumerate(file, 1):
+                if number > after:
+                    if len(found) == limit:
+                        return Lines(lines=tuple(found), next=found[-1].number)
+                    section = next((name for at, name in reversed(starts) if at <= offset), "")
+                    message = text.decode("utf-8", "replace").rstrip("\r\n")
+                    found.append(Line(number=number, section=section, message=message))
+                offset += len(text)
+    except OSError:
+        pass  # it is gone: there are no lines
+    return Lines(lines=tuple(found))

@@ -1,0 +1,370 @@
+"""Searching: pages of rows, facets, in a window of time, within a budget of time.
+
+Owns the walk along ``event`` and what a row shows. All answers are prefixes of the whole truth, the
+newest first, should time run out.
+"""
+
+import base64
+import heapq
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+
+from runner.viewer import tables
+from runner.viewer.compiling import Condition
+from runner.viewer.query import Node, QueryError
+from runner.viewer.resources import Shown, shown
+from runner.viewer.rows import (
+    LEVELS,
+    Bucket,
+    Count,
+    Facet,
+    Facets,
+    Level,
+    Page,
+    Row,
+    Totals,
+    Window,
+)
+
+MATCHES: Final = 50_000
+"""Facets count this many, the newest."""
+BUCKETS: Final = 60
+"""Pieces of a timeline."""
+_STEPS: Final = 20_000
+"""Steps of SQLite's machine between two looks at the time: half a millisecond."""
+_WORDS_KEPT: Final = 100_000
+_FETCH: Final = 2000
+
+_FACETS: Final = (
+    ("@ci.status", "Status", "status"),
+    ("@ci.pipeline.name", "Pipeline", "pipeline"),
+    ("@ci.stage.name", "Stage", "stage"),
+    ("@ci.job.name", "Job", "job"),
+    ("@ci.step.name", "Step", "name"),
+    ("@git.repository.id", "Repository", "repository"),
+    ("@git.branch", "Branch", "branch"),
+    ("@git.tag", "Git tag", "tag"),
+    ("@git.commit.author.email", "Author", "author"),
+    ("@ci.provider.name", "CI provider", "provider"),
+    ("@ci.provider.instance", "CI instance", "service"),
+    ("env", "Environment", "env"),
+    ("@ci.node.name", "Node", "node"),
+    ("@error.domain", "Error domain", "domain"),
+    ("@error.type", "Error type", "fault"),
+)
+_FLAGS: Final = (
+    ("@ci.is_manual", "Manually triggered", tables.MANUAL),
+    ("@ci.partial_retry", "Partial retry", tables.PARTIAL),
+    ("@ci.is_resumed", "Resumed", tables.RESUMED),
+    ("@git.is_default_branch", "Default branch", tables.DEFAULT),
+)
+_LACKING: Final[dict[Level, set[str]]] = {
+    "pipeline": {"stage", "job", "name"},
+    "stage": {"job", "name"},
+    "job": {"name"},
+    "step": set(),
+}
+
+
+class Budget:
+    """How long questions over one connection may take. ``over``: time ran out."""
+
+    def __init__(self, db: sqlite3.Connection, now: Callable[[], float], within: float) -> None:
+        self._now = now
+        self._ends = now() + within
+        self.over = False
+        db.set_progress_handler(self._look, _STEPS)
+
+    def _look(self) -> int:
+        self.over = self.over or self._now() > self._ends
+        return self.over
+
+    def rows(self, found: sqlite3.Cursor) -> Iterator[Any]:
+        """The rows until there are no more, or no more time."""
+        try:
+            while rows := found.fetchmany(_FETCH):
+                yield from rows
+        except sqlite3.OperationalError:
+            if not self.over:
+                raise
+
+
+class Words:
+    """Words by their number. They never change, so every thread may keep them."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {0: ""}
+
+    def of(self, db: sqlite3.Connection, number: int) -> str:
+        """One word."""
+        known = self._known.get(number)
+        if known is None:
+            if len(self._known) > _WORDS_KEPT:
+                self._known = {0: ""}
+            found = db.execute("SELECT text FROM word WHERE id = ?", (number,)).fetchone()
+            known = self._known[number] = str(found[0]) if found else ""
+        return known
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """What a question is asked with."""
+
+    db: sqlite3.Connection
+    hashed: tables.Hash
+    words: Words
+    budget: Budget
+
+    def walk(
+        self,
+        node: Node,
+        level: Level,
+        keys: tuple[int, int],
+        columns: Sequence[str],
+        *,
+        limit: int,
+        oldest_first: bool = False,
+    ) -> Iterator[Any]:
+        """Rows of one level between two keys (both included), in order."""
+        if keys[0] > keys[1]:
+            return
+        condition = Condition(self.db, self.hashed, node, level)
+        order = "ASC" if oldest_first else "DESC"
+        try:
+            found = self.db.execute(
+                f"SELECT {', '.join(columns)} FROM event WHERE key BETWEEN ? AND ?"  # noqa: S608
+                f" AND {condition.sql} ORDER BY key {order} LIMIT ?",
+                (*keys, *condition.values, limit),
+            )
+        except sqlite3.OperationalError:
+            if not self.budget.over:
+                raise
+            return
+        yield from self.budget.rows(found)
+
+    def row(self, key: int) -> Row | None:
+        """The row of one key."""
+        return next(iter(rows_of(self, [key])), None)
+
+
+def page(
+    search: Search,
+    node: Node,
+    *,
+    levels: Sequence[Level],
+    window: Window,
+    limit: int,
+    cursor: str,
+    oldest_first: bool,
+) -> Page:
+    """One page of rows, of one level or of several in the order of time."""
+    after = uncursor(cursor) if cursor else None
+    walks = [
+        search.walk(
+            node,
+            level,
+            _keys(level, window, after, oldest_first=oldest_first),
+            ("key",),
+            limit=limit + 1,
+            oldest_first=oldest_first,
+        )
+        for level in levels
+    ]
+    merged = heapq.merge(
+        *((key for (key,) in walk) for walk in walks), key=_sorting, reverse=not oldest_first
+    )
+    keys = list(islice(merged, limit + 1))
+    rows = rows_of(search, keys[:limit])
+    more = len(keys) > limit or (search.budget.over and bool(keys))
+    return Page(
+        rows=tuple(rows),
+        next=cursor_of(keys[:limit][-1]) if more else "",
+        complete=not search.budget.over,
+    )
+
+
+def _sorting(key: int) -> tuple[int, int]:
+    """By time, then by level."""
+    return tables.order_of(key), LEVELS.index(tables.level_of(key))
+
+
+def _keys(
+    level: Level, window: Window, after: int | None, *, oldest_first: bool
+) -> tuple[int, int]:
+    """The keys of a level in a window and after a cursor."""
+    first, last = tables.first_key(level, window.start), tables.last_key(level, window.end)
+    if after is None:
+        return first, last
+    # The key at this level with the cursor's time; whether it itself comes after is said by level.
+    rank = LEVELS.index(level)
+    base = tables.first_key(level, 0) + tables.order_of(after)
+    if oldest_first:
+        itself = rank > LEVELS.index(tables.level_of(after))
+        return max(first, base if itself else base + 1), last
+    itself = rank < LEVELS.index(tables.level_of(after))
+    return first, min(last, base if itself else base - 1)
+
+
+def cursor_of(key: int) -> str:
+    """A key as a text that says nothing."""
+    return base64.urlsafe_b64encode(key.to_bytes(8)).decode().rstrip("=")
+
+
+def uncursor(text: str) -> int:
+    """The key again; raises ``QueryError`` for what was never a cursor."""
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) != 8 or raw[0] & 0x80:  # noqa: PLR2004 - bytes of a key
+        raise QueryError("the cursor is none of ours", 1)
+    return int.from_bytes(raw)
+
+
+# ── rows ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def rows_of(search: Search, keys: Sequence[int]) -> list[Row]:
+    """The rows of these keys, in this order."""
+    columns = ", ".join(f"event.{name}" for name in tables.COLUMNS)
+    found = []
+    for key in keys:
+        values = search.db.execute(
+            f"SELECT {columns}, body FROM event JOIN payload USING (key) WHERE event.key = ?",  # noqa: S608
+            (key,),
+        ).fetchone()
+        if values:
+            found.append(_row(search, dict(zip((*tables.COLUMNS, "body"), values, strict=True))))
+    return found
+
+
+def _row(search: Search, values: dict[str, Any]) -> Row:
+    word = {name: search.words.of(search.db, values[name]) for name in tables.WORDS}
+    level = tables.level_of(values["key"])
+    told: Shown = shown(values["body"])
+    return Row(
+        cursor=cursor_of(values["key"]),
+        level=level,
+        execution=told.unique_id or told.pipeline_unique_id,
+        id=told.unique_id or told.id,
+        name=word["name"],
+        pipeline=word["pipeline"],
+        stage=word["stage"],
+        job=word["job"],
+        status=word["status"],
+        start=tables.start_of(values["key"]),
+        duration=values["duration"],
+        queue=values["queue"],
+        provider=word["provider"],
+        service=word["service"],
+        env=word["env"],
+        url=told.url or "",
+        repository=word["repository"],
+        branch=word["branch"],
+        tag=word["tag"],
+        default=bool(values["flags"] & tables.DEFAULT),
+        sha=word["sha"],
+        message=told.git.message or "" if told.git else "",
+        author=(told.git.author_name if told.git else None) or word["author"],
+        manual=bool(values["flags"] & tables.MANUAL),
+        partial_retry=bool(values["flags"] & tables.PARTIAL),
+        resumed=bool(values["flags"] & tables.RESUMED),
+        previous=told.previous_attempt.id if told.previous_attempt else "",
+        parent=told.parent_pipeline.id if told.parent_pipeline else "",
+        failure=told.failure,
+        tags=tuple(told.tags or ()),
+        measures=tuple(told.metrics or ()),
+    )
+
+
+# ── facets ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def facets(search: Search, node: Node, *, level: Level, window: Window, top: int) -> Facets:
+    """What the newest matches have in common."""
+    chosen = [facet for facet in _FACETS if facet[2] not in _LACKING[level]]
+    columns = ("key", "flags", *(column for _, _, column in chosen))
+    rows = list(
+        search.walk(
+            node, level, _keys(level, window, None, oldest_first=False), columns, limit=MATCHES + 1
+        )
+    )
+    capped = len(rows) > MATCHES
+    rows = rows[:MATCHES]
+    by_column: list[tuple[int, ...]] = list(zip(*rows, strict=True)) or [()] * len(columns)
+    found = [
+        _facet(search, attribute, title, Counter(values), top)
+        for (attribute, title, _), values in zip(chosen, by_column[2:], strict=True)
+    ]
+    flags = Counter(by_column[1])
+    found += [_truths(attribute, title, flags, bit) for attribute, title, bit in _FLAGS]
+    return Facets(
+        matches=len(rows),
+        capped=capped,
+        facets=tuple(facet for facet in found if facet.values),
+        timeline=_timeline(search, by_column[0], by_column[2]),
+        complete=not search.budget.over,
+    )
+
+
+def _facet(search: Search, attribute: str, title: str, counts: "Counter[int]", top: int) -> Facet:
+    counts.pop(0, None)
+    values = [(search.words.of(search.db, number), n) for number, n in counts.most_common(top)]
+    ordered = sorted(values, key=lambda pair: (-pair[1], pair[0]))
+    return Facet(
+        attribute=attribute,
+        title=title,
+        values=tuple(Count(value=value, count=count) for value, count in ordered),
+    )
+
+
+def _truths(attribute: str, title: str, flags: "Counter[int]", bit: int) -> Facet:
+    """True and false, where there is a true at all."""
+    true = sum(count for value, count in flags.items() if value & bit)
+    false = flags.total() - true
+    pairs = [("true", true), ("false", false)] if true else []
+    return Facet(
+        attribute=attribute,
+        title=title,
+        values=tuple(Count(value=value, count=count) for value, count in pairs if count),
+    )
+
+
+def _timeline(search: Search, keys: Sequence[int], statuses: Sequence[int]) -> tuple[Bucket, ...]:
+    if not keys:
+        return ()
+    newest, oldest = tables.start_of(keys[0]), tables.start_of(keys[-1])
+    width = max(1, -(-(newest - oldest + 1) // BUCKETS))
+    base, step = tables.order_of(keys[-1]), width << tables.COUNT
+    base -= base & ((1 << tables.COUNT) - 1)
+    mask = (1 << (tables.TIME + tables.COUNT)) - 1
+    places = Counter(
+        ((key & mask) - base) // step << 32 | status
+        for key, status in zip(keys, statuses, strict=True)
+    )
+    counts: dict[int, dict[str, int]] = {}
+    for place, count in places.items():
+        word = search.words.of(search.db, place & 0xFFFFFFFF)
+        counts.setdefault(place >> 32, {})[word] = count
+    return tuple(
+        Bucket(
+            start=oldest + place * width,
+            end=oldest + (place + 1) * width,
+            counts=counts.get(place, {}),
+        )
+        for place in range(-(-(newest - oldest + 1) // width))
+    )
+
+
+def totals(db: sqlite3.Connection) -> Totals:
+    """How much there is of each level."""
+    counts: dict[str, int] = {}
+    for level in LEVELS:
+        keys = (tables.first_key(level, 0), tables.last_key(level, tables.LAST))
+        query = "SELECT count(*) FROM event WHERE key BETWEEN ? AND ?"
+        (counts[level],) = db.execute(query, keys).fetchone()
+    return Totals(events=counts)

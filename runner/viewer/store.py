@@ -1,0 +1,219 @@
+"""``Store``: what can be asked of what came in, the same for pages and JSON routes.
+
+Owns the connections that read and how long a question may take. The SQL of searching is
+``searching``'s, of writing ``writing``'s. Every method may be called from any thread and may take a
+while: from a coroutine, in a thread of its own.
+"""
+
+import os
+import queue
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from runner.viewer import executions, lines, pipelines, searching, tables
+from runner.viewer.changes import Memory, News
+from runner.viewer.query import Node, parse
+from runner.viewer.rows import (
+    LEVELS,
+    Changes,
+    Execution,
+    Facets,
+    Level,
+    Lines,
+    Page,
+    PipelineRow,
+    Row,
+    Totals,
+    Window,
+)
+from runner.viewer.searching import Budget, Search
+from runner.viewer.writing import Writer
+
+_READERS: Final = 4
+"""Questions at the same time; the next one waits."""
+PATIENCE: Final = 3.0
+"""Seconds after which a question is answered with what was found so far."""
+
+LogFile = Callable[[str, str], tuple[str, list[tuple[int, str]]] | None]
+
+
+class Store:
+    """What came in. Made by ``open``; ``close`` it."""
+
+    def __init__(
+        self, path: str, held: int, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._held = held
+        self._now = monotonic
+        self.path = path
+        self.hash = tables.define(path)
+        self.memory = Memory()
+        self.writer = Writer(path, self.hash, self.memory.tell)
+        self._words = searching.Words()
+        self.log_file: LogFile = lambda _execution, _job: None
+        """Where a journal's execution has the log of a job, and its steps begin; set by whoever
+        reads journals.
+        """
+        self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        for _ in range(_READERS):
+            self._readers.put(tables.reading(path))
+
+    @classmethod
+    def open(cls, state: str) -> "Store":
+        """The store of a state directory, made if need be. Raises ``SurroundingsError``, and
+        ``RefusedError`` when another process serves it.
+        """
+        path = tables.prepare(state)
+        held = tables.lock(path)
+        try:
+            return cls(path, held)
+        except BaseException:
+            os.close(held)
+            raise
+
+    def close(self) -> None:
+        """Write what waits; end."""
+        self.writer.close()
+        for _ in range(_READERS):
+            self._readers.get().close()
+        os.close(self._held)
+
+    # ── search ───────────────────────────────────────────────────────────────────────────────────
+
+    def search(
+        self,
+        query: str | Node = "",
+        *,
+        level: Level | None = "pipeline",
+        window: Window | None = None,
+        limit: int = 50,
+        cursor: str = "",
+        oldest_first: bool = False,
+        within: float = PATIENCE,
+    ) -> Page:
+        """The newest things that match, by when they started. ``level`` None: of all levels. Raises
+        ``query.QueryError`` for a query that cannot be read, or an unknown cursor.
+        """
+        node = parse(query) if isinstance(query, str) else query
+        with self._reader(within) as search:
+            return searching.page(
+                search,
+                node,
+                levels=LEVELS if level is None else (level,),
+                window=window or Window(),
+                limit=limit,
+                cursor=cursor,
+                oldest_first=oldest_first,
+            )
+
+    def facets(
+        self,
+        query: str | Node = "",
+        *,
+        level: Level = "pipeline",
+        window: Window | None = None,
+        top: int = 20,
+        within: float = PATIENCE,
+    ) -> Facets:
+        """Counts over the newest 50,000 matches, and when they started."""
+        node = parse(query) if isinstance(query, str) else query
+        with self._reader(within) as search:
+            return searching.facets(
+                search,
+                node,
+                level=level,
+                window=window or Window(),
+                top=top,
+            )
+
+    def pipelines(
+        self,
+        *,
+        query: str | Node = "",
+        window: Window | None = None,
+        default_branch: bool = True,
+        by_branch: bool = False,
+        within: float = PATIENCE,
+    ) -> list[PipelineRow]:
+        """Every pipeline that ran, the last to run first. ``default_branch``: only runs on it, or
+        without git. ``by_branch``: one row for each branch.
+        """
+        node = parse(query) if isinstance(query, str) else query
+        with self._reader(within) as search:
+            return pipelines.overview(
+                search,
+                node,
+                window=window or Window(),
+                default_branch=default_branch,
+                by_branch=by_branch,
+            )
+
+    # ── one execution ────────────────────────────────────────────────────────────────────────────
+
+    def execution(self, unique_id: str) -> Execution | None:
+        """One execution with all its parts; None: nothing of it ever came."""
+        with self._reader(PATIENCE) as search:
+            return executions.whole(
+                search, unique_id, lambda job: self.log_file(unique_id, job) is not None
+            )
+
+    def row(self, unique_id: str) -> Row | None:
+        """A pipeline's own row; None: it has not come."""
+        with self._reader(PATIENCE) as search:
+            return executions.row(search, unique_id)
+
+    def chain(self, unique_id: str) -> tuple[Row, ...]:
+        """The attempts and continuations that this execution is one of, oldest first; itself too,
+        if it is known.
+        """
+        with self._reader(PATIENCE) as search:
+            return executions.chain(search, unique_id)
+
+    def downstream(self, unique_id: str) -> tuple[Row, ...]:
+        """Executions that name this one as their parent, oldest first."""
+        with self._reader(PATIENCE) as search:
+            return executions.linked(search, unique_id, "parent")
+
+    def logs(self, execution: str, job: str, *, after: int = -1, limit: int = 1000) -> Lines:
+        """Lines of a job's log, by number, those above ``after``: as they were sent, or out of the
+        journal's own file.
+        """
+        with self._reader(PATIENCE) as search:
+            found = lines.read(search.db, self.hash(execution, job), after, limit)
+        file = None if found.lines else self.log_file(execution, job)
+        return lines.read_file(file[0], after, limit, file[1]) if file else found
+
+    # ── what is new ──────────────────────────────────────────────────────────────────────────────
+
+    def changes(self, since: int) -> Changes:
+        """What has come after ``since`` (0 at first). Quick."""
+        return self.memory.since(since)
+
+    def listen(self, listener: Callable[[News], None]) -> Callable[[], None]:
+        """Have ``listener`` called after every commit, in the thread that writes: it must return at
+        once (``loop.call_soon_threadsafe``). The answer ends it.
+        """
+        return self.memory.listen(listener)
+
+    def totals(self) -> Totals:
+        """How much there is."""
+        with self._reader(PATIENCE) as search:
+            return searching.totals(search.db)
+
+    @contextmanager
+    def _reader(self, within: float) -> Iterator[Search]:
+        """What to ask with, and the time that it may take."""
+        db = self._readers.get()
+        try:
+            yield Search(
+                db=db,
+                hashed=self.hash,
+                words=self._words,
+                budget=Budget(db, self._now, within),
+            )
+        finally:
+            db.set_progress_handler(None, 0)
+            self._readers.put(db)
