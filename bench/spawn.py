@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from runner.executors import Command, Session, Stop
+from runner.executors import Command, Place, Session, Stop
 from runner.executors.process import ProcessExecutor
 
 ROUNDS = 15
@@ -69,7 +69,7 @@ def main() -> None:
     """Print both figures."""
     with tempfile.TemporaryDirectory() as scratch:
         stop = Stop()
-        session = ProcessExecutor(scratch).open("bench")
+        session = ProcessExecutor(scratch).open(Place(job_id="bench"))
         pairs = [(timed(lambda: steps(session, stop)), timed(loop)) for _ in range(ROUNDS)]
         for name, index in (("wall", 0), ("CPU", 1)):
             ratio = statistics.median(ours[index] / theirs[index] for ours, theirs in pairs)

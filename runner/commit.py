@@ -83,16 +83,19 @@ def _is_top(directory: str) -> bool:
     return os.path.isfile(dot) or os.path.lexists(os.path.join(dot, "HEAD"))
 
 
-def safe_directory(workspace: str, environ: Mapping[str, str]) -> Mapping[str, str]:
+def safe_directory(
+    workspace: str, environ: Mapping[str, str], *, always: bool = False
+) -> Mapping[str, str]:
     """The variables that let a step's git work in a repository of another owner: for exactly this
-    one, after whatever the environment sets already, and in no file.
+    one, after whatever the environment sets already, and in no file. ``always``: whoever owns it
+    here, for in a container the step is somebody else.
     """
     root = top_level(workspace)
     if root is None:
         return {}
     with suppress(OSError):
         owners = {os.stat(path).st_uid for path in (root, os.path.join(root, ".git"))}
-        if owners == {os.geteuid()}:
+        if owners == {os.geteuid()} and not always:
             return {}
     given = environ.get("GIT_CONFIG_COUNT", "")
     index = int(given) if given.isascii() and given.isdecimal() else 0

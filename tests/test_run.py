@@ -310,14 +310,18 @@ def test_fail_fast_stops_the_neighbours(workspace: Workspace, server: Server) ->
     assert server.event("pipeline")["status"] == "error"
 
 
-def test_jobs_with_an_image_are_refused_before_anything_runs(workspace: Workspace) -> None:
+def test_K1_without_an_engine_nothing_runs_if_a_selected_job_has_an_image(
+    workspace: Workspace,
+) -> None:
     workspace.write("""
         name: P
         jobs: { here: { steps: [touch ran] }, there: { image: "python:3.12", steps: ["true"] } }
     """)
+    workspace.environ["DOCKER_HOST"] = f"unix://{workspace.path}/no.sock"
     ended = workspace.run("run")
     assert ended.code == 4
-    assert "there" in ended.err
+    assert "an image: there" in ended.err
+    assert "no.sock (as DOCKER_HOST says): there is no such socket" in ended.err
     assert not (workspace.path / "ran").exists()
     assert workspace.run("run", "--only", "here").code == 0
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from runner import commit, errors, event, plan, recorder
+from runner import commit, errors, event, recorder
 from runner.cli import places
 from runner.cli.backstage import Backstage
 from runner.cli.identity import owner

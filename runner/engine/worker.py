@@ -4,6 +4,7 @@ Owns what happens inside a job. Tells the engine's thread what happened and goes
 is on disk (``Inbox``). Does not choose jobs and writes no journal.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
@@ -15,7 +16,7 @@ from runner.engine import outbox
 from runner.engine.transcript import VARIABLES, Transcript
 from runner.event import Domain, Failure
 from runner.execution import SECOND, Clock, Execution
-from runner.executors import Command, Executor, Session, Stop
+from runner.executors import Command, Executor, Place, Session, Stop
 from runner.notice import (
     Exit,
     JobFinished,
@@ -52,6 +53,9 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """The execution's own directory, for logs and the files of steps."""
     base: Mapping[str, str]
     """The environment every step begins with."""
+    inside: Mapping[str, str] = {}
+    """The same for steps in an image, which has one of its own."""
+    inside_own: Mapping[str, str] = {}
     own: Mapping[str, str]
     """What every step sees of us: CI, SIGNALBOX, ..., set last."""
 
@@ -112,21 +116,19 @@ class Worker(threading.Thread):
 
     def _run(self) -> None:
         """Open a place, carry the steps out, close it, tell."""
-        clock, around = self._around.clock, self._around
+        around = self._around
         job_id = around.execution.job_id(self.planned.key)
-        session = around.executor.open(job_id)
-        log = f"{around.runs}/{job_id}.log"
-        transcript = Transcript(
-            self.planned.key, f"{around.runs}/{job_id}", log, around.masker, around.screen
-        )
-        start = clock()
-        self._deadline = start + int(self.planned.job.timeout * SECOND)
+        directory, log = f"{around.runs}/{job_id}", f"{around.runs}/{job_id}.log"
+        transcript = Transcript(self.planned.key, directory, log, around.masker, around.screen)
         try:
-            self._begin(start)
-            self._carry_out(session, transcript)
-            end = clock()
+            place = self._place(job_id, directory)
+            opened = place if isinstance(place, Exit) else around.executor.open(place, self.stop)
+            if isinstance(opened, Exit):
+                start, end = self._refused(opened)
+            else:
+                with contextlib.closing(opened):
+                    start, end = self._through(opened, transcript)
         finally:
-            session.close()
             transcript.close()
         finished = JobFinished(
             job=self.planned.key,
@@ -137,11 +139,55 @@ class Worker(threading.Thread):
         )
         self._inbox.leave(*self._last, finished)
 
+    def _through(self, session: Session, transcript: Transcript) -> tuple[int, int]:
+        """The job in its place; when it started and ended."""
+        start = self._around.clock()
+        self._deadline = start + int(self.planned.job.timeout * SECOND)
+        self._begin(start, session.facts)
+        self._carry_out(session, transcript)
+        return start, self._around.clock()
+
+    def _refused(self, why: Exit) -> tuple[int, int]:
+        """There is no place for the job: all its time was spent in the queue."""
+        at = self._around.clock()
+        self._begin(at, {})
+        from runner import failure  # noqa: PLC0415 - as in ``_why``
+
+        said = msgspec.structs.replace(why, message=self._around.masker.text(why.message))
+        self._failure = failure.explain(said, b"", limit=None).failure
+        return at, at
+
+    def _place(self, job_id: str, directory: str) -> Place | Exit:
+        """What the job needs of its place; or why that cannot be said."""
+        job, known = self.planned.job, self._variables
+        try:
+            services = {
+                name: msgspec.structs.replace(one, image=scope.replace(one.image, known))
+                for name, one in job.services.items()
+            }
+            image = scope.replace(job.image, known)
+        except scope.UnknownNameError as unknown:
+            return Exit(code=1, reason=Reason.IMAGE_PULL, message=f"{unknown} in {job.image!r}")
+        return Place(
+            job_id=job_id,
+            directory=directory,
+            image=image,
+            pull=job.pull,
+            user=job.user,
+            isolation=job.isolation,
+            cpus=job.cpus,
+            memory=job.memory,
+            pids=job.pids,
+            limit=job.timeout,
+            services=services,
+        )
+
     # ── the job ──────────────────────────────────────────────────────────────────────────────────
 
-    def _begin(self, start: int) -> None:
+    def _begin(self, start: int, facts: Mapping[str, str]) -> None:
         mask = self._around.masker.text
-        tags = {key: mask(self._fill(text)) for key, text in self.planned.job.tags.items()}
+        tags = {key: mask(text) for key, text in facts.items()}
+        tags |= {key: mask(self._fill(text)) for key, text in self.planned.job.tags.items()}
         started = JobStarted(
             job=self.planned.key,
             name=mask(self._fill(self.planned.name)),
@@ -220,7 +266,7 @@ class Worker(threading.Thread):
         said, warnings = self._said(transcript, keep=exit_.ok)
         again = not exit_.ok and attempt <= step.retry and self.stop.reason is None
         again = again and not self._limit_hit
-        why, lines, place = self._why(exit_, transcript, command)
+        why, lines, place = self._why(exit_, transcript, command, step)
         finished = StepFinished(
             job=self.planned.key,
             index=index,
@@ -242,7 +288,7 @@ class Worker(threading.Thread):
         return finished
 
     def _why(
-        self, exit_: Exit, transcript: Transcript, command: Command
+        self, exit_: Exit, transcript: Transcript, command: Command, step: Step
     ) -> tuple[Failure | None, str, str]:
         """The failure, lines for people, the place in the code."""
         if exit_.ok:
@@ -254,7 +300,7 @@ class Worker(threading.Thread):
         found = failure.explain(
             said,
             transcript.tail(),
-            limit=command.limit,
+            limit=None if self._limit_hit else step.timeout,
             workspace=self._around.directory,
             directory=command.cwd,
         )
@@ -266,11 +312,13 @@ class Worker(threading.Thread):
 
     def _note_limit(self, exit_: Exit, end: int) -> None:
         if exit_.reason is Reason.TIMEOUT and not self._limit_hit and end >= self._deadline:
+            from runner.failure import span  # noqa: PLC0415 - as in ``_why``
+
             self._limit_hit = True
             self._failure = self._failure or Failure(
                 domain=Domain.UNKNOWN,
                 type=Reason.TIMEOUT.value,
-                message=f"the job's limit of {self.planned.job.timeout:g} s has passed",
+                message=f"the job's limit of {span(self.planned.job.timeout)} has passed",
             )
             self._deadline = end + int(ALWAYS_BUDGET * SECOND)
 
@@ -305,9 +353,11 @@ class Worker(threading.Thread):
         }
         ours |= {variable: transcript.path(name) for name, variable in VARIABLES.items()}
         ours[outbox.VARIABLE] = transcript.path(outbox.NAME)
-        return scope.merge(
-            (self._around.base, self._variables, self._outputs, step.env, self._around.own, ours)
-        )
+        around = self._around
+        base, own = around.base, around.own
+        if self.planned.job.image:
+            base, own = around.inside, around.inside_own
+        return scope.merge((base, self._variables, self._outputs, step.env, own, ours))
 
     def _said(self, transcript: Transcript, *, keep: bool) -> tuple[Said, list[Warned]]:
         said, short = transcript.said(), transcript.unmasked()

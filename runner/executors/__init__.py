@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import msgspec
 
 from runner.notice import Exit, Reason
+from runner.pipeline import JOB_LIMIT, Service
 
 GRACE: Final = 4.0
 """Seconds between TERM and KILL: a host CI gives 7.5 s in all, and events need 2 s of them."""
@@ -31,6 +32,27 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, str]
     limit: float | None = None
     grace: float = GRACE
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job needs of the place it runs in. ``image`` and those of ``services`` have their
+    variables replaced; without an image the place is here, and what follows it means nothing.
+    """
+
+    job_id: str
+    """Marks its processes (``SIGNALBOX_JOB_ID``)."""
+    directory: str = ""
+    """The files of its steps (``SIGNALBOX_TAGS``, ...)."""
+    image: str = ""
+    pull: str = ""
+    user: str = ""
+    isolation: str = "job"
+    cpus: float | None = None
+    memory: str = ""
+    pids: int | None = None
+    limit: float = JOB_LIMIT
+    """Seconds after which its time is up."""
+    services: Mapping[str, Service] = {}
 
 
 class Sink(Protocol):
@@ -67,6 +89,10 @@ class Stop:
 class Session(Protocol):
     """One job's place to run in; used by one thread."""
 
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What is to be remembered of the place, as tags of the job."""
+
     def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
         """Run one step to its end."""
 
@@ -77,5 +103,5 @@ class Session(Protocol):
 class Executor(Protocol):
     """Opens places for jobs. Thread-safe."""
 
-    def open(self, job_id: str) -> Session:
-        """A place for one job; ``job_id`` marks its processes (``SIGNALBOX_JOB_ID``)."""
+    def open(self, place: Place, stop: Stop) -> Session | Exit:
+        """A place for one job; or why it cannot be had, or that it was asked to ``stop``."""

@@ -10,10 +10,10 @@ import errno
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from runner.executors import Command, Sink, Stop
+from runner.executors import Command, Place, Sink, Stop
 from runner.executors.copying import Copies
 from runner.executors.shell import DEFAULT_PATH, NotStartedError, refusal, search
 from runner.notice import Exit, Reason
@@ -47,10 +47,15 @@ class Foreground:
         refused = self.exit and not self.started and self.exit.reason is not Reason.CANCELED
         return self.exit.message if self.exit and refused else ""
 
-    def open(self, job_id: str) -> "Foreground":
+    def open(self, place: Place, stop: Stop) -> "Foreground":
         """A place for the one job there is."""
-        del job_id
+        del place, stop
         return self
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """None: the node says where it is."""
+        return {}
 
     def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
         """Run the command to its end; the sink gets the end of what it wrote into pipes."""

@@ -18,12 +18,13 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
 
-from runner.executors import Command, Sink, Stop
+from runner.executors import Command, Place, Sink, Stop
+from runner.executors.memory import Memory
 from runner.executors.pump import PIECE, Pump
 from runner.executors.shell import BUSY, Call, NotStartedError, Programs, refusal
 from runner.executors.tree import MARK, Family, Tree
@@ -32,9 +33,6 @@ from runner.notice import Exit, Reason
 PIPE_SIZE: Final = 4 * PIECE
 """So that the writer goes on while a piece is taken: 2.3 GB/s, with the kernel's 64 KiB 0.6 GB/s.
 One user may fill 16384 pages with pipes, which is 256 of them (pipe-user-pages-soft)."""
-QUIET: Final = 0.25
-DRAIN: Final = 2.0
-"""After a step's end its output is read on until it ends, is quiet for QUIET, or for so long."""
 TICK: Final = 0.01
 REAP_EVERY: Final = 5.0
 CLOSE_GRACE: Final = 1.0
@@ -59,13 +57,15 @@ class ProcessExecutor:
 
     def __init__(self, scratch: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.monotonic = monotonic
+        self.memory = Memory()
         self.family = Family()
         self.programs = Programs(scratch)
         self.oom_score = _oom_score()
 
-    def open(self, job_id: str) -> "ProcessSession":
-        """A place for one job."""
-        return ProcessSession(job_id, self)
+    def open(self, place: Place, stop: Stop | None = None) -> "ProcessSession":
+        """A place for one job, at once."""
+        del stop
+        return ProcessSession(place.job_id, self)
 
 
 class ProcessSession:
@@ -78,6 +78,11 @@ class ProcessSession:
         self._tree = Tree(job_id, executor.family)
         self._pump = Pump(executor.monotonic)
         self._closed = False
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """None: the node says where it is."""
+        return {}
 
     def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
         """Run one step to its end."""
@@ -169,8 +174,8 @@ class ProcessSession:
             # A step over its limit leaves earlier steps' servers to the steps that follow.
             everything = why is not Reason.TIMEOUT
             note = self._end(sink, everything=everything, grace=command.grace, stop=stop)
-        ended = self._reap(child.pid, child.pidfd)
-        self._drain(child.pipe, sink, stop)
+        ended = self._executor.memory.judge(self._reap(child.pid, child.pidfd))
+        self._pump.drain(child.pipe, sink, stop)
         self._tree.settle()
         return ended if why is None else _stopped(why, note)
 
@@ -233,21 +238,6 @@ class ProcessSession:
         if status.si_code == os.CLD_EXITED:
             return Exit(code=number)
         return Exit(code=128 + number, signal=number, reason=Reason.SIGNAL)
-
-    def _drain(self, pipe: int, sink: Sink, stop: Stop) -> None:
-        """Read what is left of the output. A background process may hold the pipe for ever: then
-        it stays in the pump, so that its writer neither blocks nor dies while later steps run.
-        """
-        now = start = self._monotonic()
-        latest, quiet = start + DRAIN, start + QUIET
-        while pipe in self._pump.pipes and now < min(latest, quiet):
-            ready = self._pump.turn(sink, min(latest, quiet) - now)
-            now = self._monotonic()
-            if pipe in ready:
-                quiet = now + QUIET
-            if stop.reason is not None:
-                self._pump.ignore(stop.fd)
-                latest = min(latest, start + QUIET)
 
 
 class _Child(msgspec.Struct, frozen=True, kw_only=True):

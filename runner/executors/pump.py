@@ -10,11 +10,14 @@ import select
 from collections.abc import Callable
 from typing import Final
 
-from runner.executors import Sink
+from runner.executors import Sink, Stop
 
 PIECE: Final = 65_536
 IDLE: Final = 0.2
 """Seconds of silence after a piece until the sink is told."""
+QUIET: Final = 0.25
+DRAIN: Final = 2.0
+"""After a step's end its output is read on until it ends, is quiet for QUIET, or for so long."""
 KEPT: Final = 32
 """Pipes of background processes kept open per job; for one more, the oldest is closed."""
 
@@ -62,11 +65,37 @@ class Pump:
             sink.idle()
         return ready
 
+    def give(self, piece: bytes, sink: Sink) -> None:
+        """A piece that came another way than by a pipe."""
+        for start in range(0, len(piece), PIECE):
+            sink.write(piece[start : start + PIECE])
+        self._idle_at = self._monotonic() + IDLE
+
     def run(self, sink: Sink, seconds: float) -> None:
         """Take turns for so long."""
         until = self._monotonic() + seconds
         while (rest := until - self._monotonic()) > 0:
             self.turn(sink, rest)
+
+    def drain(self, pipe: int, sink: Sink, stop: Stop) -> None:
+        """Read what is left of a step's output. A background process may hold the pipe for ever:
+        then it stays here, so that its writer neither blocks nor dies while later steps run.
+        """
+        now = start = self._monotonic()
+        latest, quiet = start + DRAIN, start + QUIET
+        while pipe in self.pipes and now < min(latest, quiet):
+            ready = self.turn(sink, min(latest, quiet) - now)
+            now = self._monotonic()
+            if pipe in ready:
+                quiet = now + QUIET
+            if stop.reason is not None:
+                self.ignore(stop.fd)
+                latest = min(latest, start + QUIET)
+
+    def drop(self, pipe: int) -> None:
+        """Read it no more; whoever writes there gets SIGPIPE."""
+        if pipe in self.pipes:
+            self._drop(pipe)
 
     def close(self) -> None:
         """Close what is still open; whoever writes there gets SIGPIPE."""

@@ -123,7 +123,7 @@ def _remove(file: str) -> None:
 def refusal(error: OSError | ValueError, command: Command) -> Exit:
     """What it comes to that the kernel, or Python before it, would not start ``command``."""
     if isinstance(error, ValueError):
-        message = f"the step cannot be started: {_oddity(command) or error}"
+        message = f"the step cannot be started: {oddity(command) or error}"
         return Exit(code=NOT_EXECUTABLE, reason=Reason.NOT_EXECUTABLE, message=message)
     why = error.strerror
     if error.filename == command.cwd:
@@ -143,7 +143,7 @@ def refusal(error: OSError | ValueError, command: Command) -> Exit:
     return Exit(code=NOT_EXECUTABLE, reason=Reason.NOT_EXECUTABLE, message=message)
 
 
-def _oddity(command: Command) -> str:
+def oddity(command: Command) -> str:
     """Where the NUL is that no argument and no variable can hold."""
     if "\0" in command.script:
         return "the script holds a NUL byte"

@@ -3,6 +3,7 @@
 A new executor adds its name to ``EXECUTORS`` and a branch to ``executor``; the tests know none.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,12 +13,16 @@ from typing import Final
 import msgspec
 import pytest
 
-from runner.executors import Command, Executor, Session, Stop
+from runner.executors import Command, Executor, Place, Session, Stop
+from runner.executors.docker import connection, labels
+from runner.executors.docker.executor import Around, DockerExecutor
 from runner.executors.process import ProcessExecutor
 from runner.notice import Exit, Reason
+from tests.container import engine
 
 EXECUTORS: Final = ("process",)
 HOSTILE: Final = Path(__file__).with_name("hostile")
+IMAGE: Final = engine.MADE
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -129,18 +134,49 @@ def kill(stop: Stop) -> None:
     stop.ask(Reason.CANCELED, now=True)
 
 
-@pytest.fixture(params=EXECUTORS)
+def opened_in(executor: Executor, job_id: str, workspace: Path) -> Job:
+    """A job of its own in this workspace."""
+    directory = workspace.parent / "runs" / job_id
+    directory.mkdir(parents=True)
+    (directory / "tags").touch()
+    stop = Stop()
+    session = executor.open(
+        Place(job_id=job_id, directory=str(directory), image=IMAGE, pull="never"), stop
+    )
+    stop.close()
+    assert not isinstance(session, Exit), session
+    return Job(session, workspace)
+
+
+@pytest.fixture(params=[*EXECUTORS, pytest.param("docker", marks=pytest.mark.engine)])
 def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Executor:
     """Each executor, one after the other."""
-    assert request.param == "process"
+    if request.param == "docker":
+        return _docker(request, tmp_path)
     return ProcessExecutor(str(tmp_path / "scratch"), time.monotonic)
+
+
+def _docker(request: pytest.FixtureRequest, tmp_path: Path) -> Executor:
+    request.getfixturevalue("docker_engine")
+    engine.base_image()
+    workspace, runs = tmp_path / "workspace", tmp_path / "runs"
+    runs.mkdir()
+    (tmp_path / "workspace").mkdir(exist_ok=True)
+    (workspace / "pipeline.yml").touch()
+    around = Around(
+        owner=labels.Owner.of(str(runs), "tests", host="tests", boot="tests", pid=os.getpid()),
+        workspace=str(workspace),
+        witness=str(workspace / "pipeline.yml"),
+        runs=str(runs),
+    )
+    return DockerExecutor(connection.connect(os.environ), around, time.monotonic)
 
 
 @pytest.fixture
 def job(executor: Executor, tmp_path: Path) -> Iterator[Job]:
     """A job that is closed at the end."""
     workspace = tmp_path / "workspace"
-    workspace.mkdir()
-    session = executor.open("job-of-the-test")
-    yield Job(session, workspace)
-    session.close()
+    workspace.mkdir(exist_ok=True)
+    opened = opened_in(executor, "job-of-the-test", workspace)
+    yield opened
+    opened.session.close()

@@ -9,7 +9,7 @@ import pytest
 
 from runner.executors import Executor, Stop
 from runner.notice import Exit, Reason
-from tests.contract.conftest import PATH, Job, cancel, kill
+from tests.contract.conftest import PATH, Job, cancel, kill, opened_in
 
 # ── what a step is given ─────────────────────────────────────────────────────────────────────────
 
@@ -261,9 +261,9 @@ def test_the_end_of_a_job_kills_what_ignores_TERM(job: Job) -> None:
 
 def test_jobs_do_not_end_each_others_processes(job: Job, executor: Executor) -> None:
     job.hostile("daemon")
-    other = executor.open("another-job")
-    assert Job(other, job.workspace).run("sleep 60", ask=cancel, after=0.1).exit.code == 143
-    other.close()
+    other = opened_in(executor, "another-job", job.workspace)
+    assert other.run("sleep 60", ask=cancel, after=0.1).exit.code == 143
+    other.session.close()
     assert job.beats()
 
 

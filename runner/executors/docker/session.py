@@ -1,0 +1,363 @@
+"""One job's container in use: its steps one after the other, each an exec.
+
+Owns a step from its first to its last byte, and what its end was. What the container may do is
+``container``'s, the words for its shell ``script``'s, the frames ``stream``'s.
+"""
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import docker.errors
+import msgspec
+from docker import APIClient
+
+from runner.executors import Command, Sink, Stop
+from runner.executors.docker import script
+from runner.executors.docker.stream import Stream, ready
+from runner.executors.pump import Pump
+from runner.executors.shell import NOT_EXECUTABLE, NOT_FOUND, NotStartedError, oddity
+from runner.notice import Exit, Reason
+
+KILL_WAIT: Final = 5.0
+"""Seconds that ending a step's processes may take: an exec on a loaded engine takes one."""
+BEGIN: Final = 60.0
+"""Seconds that an exec may take to say that it began."""
+RECONNECT: Final = 15.0
+"""Seconds in which an engine that went away is asked again."""
+DYING: Final = 0.3
+"""Seconds after a step was killed in which its container may turn out to be going, too."""
+TICK: Final = 0.02
+VARIABLE_LIMIT: Final = 131_072 - 1
+"""Bytes of one variable with its name (MAX_ARG_STRLEN, less the NUL)."""
+TIMED_OUT: Final = 124
+TERMINATED: Final = 143
+KILLED: Final = 137
+_SIGNALS: Final = range(129, 129 + 31)
+"""Exit codes by which engine and shell both say: by signal."""
+
+_Errors: Final = (docker.errors.DockerException, OSError)
+
+
+class Home(msgspec.Struct, frozen=True, kw_only=True):
+    """A container that runs, and how the session finds its way in it."""
+
+    api: APIClient
+    container: str
+    job_id: str
+    directory: str
+    """The files of steps: the same path here and there."""
+    pipes: bool
+    """Whether a named pipe there is one and the same here and in the container."""
+    facts: Mapping[str, str] = {}
+
+
+class DockerSession:
+    """One job's steps in one container."""
+
+    def __init__(
+        self, home: Home, monotonic: Callable[[], float], leave: Callable[[], None]
+    ) -> None:
+        self._home, self._api, self._monotonic = home, home.api, monotonic
+        self._leave: Callable[[], None] | None = leave
+        self._pump = Pump(monotonic)
+        self._lost: Exit | None = None
+        self._oom_kills = 0
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Which image it is."""
+        return self._home.facts
+
+    def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
+        """Run one step to its end."""
+        if self._lost:
+            return self._lost
+        with contextlib.ExitStack() as held:
+            try:
+                step = self._start(command, stop, held)
+                return self._see_through(step, command, sink, stop)
+            except NotStartedError as refused:
+                return refused.exit
+            except _Errors as error:
+                return self._lose(f"the engine does not answer: {error}")
+
+    def close(self) -> None:
+        """Remove the container, and with it all that lives there."""
+        leave, self._leave = self._leave, None
+        if leave:
+            self._pump.close()
+            leave()
+
+    # ── start ────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, command: Command, stop: Stop, held: contextlib.ExitStack) -> "_Step":
+        if stop.reason is not None:
+            raise NotStartedError(_stopped(stop.reason, "it was not started"))
+        env = {**command.env, "SIGNALBOX_JOB_ID": self._home.job_id}
+        _check(command, env)
+        pipe, end = self._pipe(held)
+        file = self._file(command, held)
+        try:
+            arguments = script.step(command, pipe, file)
+        except ValueError as error:
+            raise NotStartedError(_not_executable(str(error))) from error
+        stream = self._exec(arguments, env)
+        held.callback(stream.close)
+        header, rest = self._header(stream)
+        if not header.pid:
+            self._pump.drop(end)
+            raise NotStartedError(_refusal(header.refused, command))
+        self._pump.watch(stream.fd)
+        held.callback(self._pump.ignore, stream.fd)
+        self._pump.watch(stop.fd)
+        held.callback(self._pump.ignore, stop.fd)
+        mark = f"SIGNALBOX_STEP_ID={env.get('SIGNALBOX_STEP_ID', '-')}"
+        return _Step(stream=stream, pipe=end, pid=header.pid, mark=mark, first=rest)
+
+    def _exec(self, arguments: list[str], env: Mapping[str, str]) -> Stream:
+        try:
+            made = self._api.exec_create(
+                self._home.container, arguments, environment=[f"{k}={v}" for k, v in env.items()]
+            )
+            return Stream(self._api, made["Id"])
+        except docker.errors.APIError as error:
+            raise NotStartedError(self._lose(str(error.explanation))) from error
+
+    def _header(self, stream: Stream) -> tuple[script.Header, bytes]:
+        """Its first line, and what came with it."""
+        text, deadline = b"", self._monotonic() + BEGIN
+        while b"\n" not in text and self._monotonic() < deadline:
+            ready([stream.fd], deadline - self._monotonic())
+            pieces = stream.read()
+            if pieces is None:
+                break
+            text += b"".join(pieces)
+        line, _, rest = text.partition(b"\n")
+        return script.Header.of(line), rest
+
+    def _pipe(self, held: contextlib.ExitStack) -> tuple[str, int]:
+        """A pipe for the output, and our end of it; none: it comes by the stream."""
+        if not self._home.pipes:
+            return "", -1
+        path = f"{self._home.directory}/pipe-{os.urandom(8).hex()}"
+        os.mkfifo(path)
+        held.callback(_remove, path)
+        os.chmod(path, 0o666)  # noqa: S103 - steps of any user; the directory is ours
+        end = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._pump.add(end)
+        return path, end
+
+    def _file(self, command: Command, held: contextlib.ExitStack) -> str:
+        if not script.needs_file(command):
+            return ""
+        path = f"{self._home.directory}/script-{os.urandom(8).hex()}"
+        held.callback(_remove, path)
+        with open(path, "xb") as file:
+            os.chmod(path, 0o644)
+            file.write(os.fsencode(command.script))
+        return path
+
+    # ── run ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _see_through(self, step: "_Step", command: Command, sink: Sink, stop: Stop) -> Exit:
+        if step.first:
+            self._pump.give(step.first, sink)
+        why = self._until_over(step, command.limit, sink, stop)
+        note = ""
+        if why is not None:
+            self._pump.ignore(stop.fd)
+            everything = why is not Reason.TIMEOUT
+            note = self._end(step, sink, stop, everything=everything, grace=command.grace)
+        else:
+            self._pump.drain(step.pipe, sink, stop)
+        ended = self._ended(step)
+        return ended if why is None else _stopped(why, note)
+
+    def _until_over(
+        self, step: "_Step", limit: float | None, sink: Sink, stop: Stop
+    ) -> Reason | None:
+        """None: it ended by itself."""
+        now = self._monotonic()
+        deadline = math.inf if limit is None else now + limit
+        while True:
+            ready = self._pump.turn(sink, min(deadline - now, 3600))
+            now = self._monotonic()
+            if step.stream.fd in ready and self._take(step.stream, sink):
+                return None
+            if stop.reason is not None:
+                return stop.reason
+            if now >= deadline:
+                return Reason.TIMEOUT
+
+    def _take(self, stream: Stream, sink: Sink) -> bool:
+        """Take what the stream has; True: it is over."""
+        pieces = stream.read()
+        if pieces is None:
+            self._pump.ignore(stream.fd)
+            return True
+        for piece in pieces:
+            self._pump.give(piece, sink)
+        return False
+
+    # ── end ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _end(self, step: "_Step", sink: Sink, stop: Stop, *, everything: bool, grace: float) -> str:
+        """TERM, ``grace`` seconds, KILL; returns what a person should know of it."""
+        if not stop.now and self._signal("TERM", step, sink, stop, everything, grace):
+            return ""
+        if self._signal("KILL", step, sink, None, everything, KILL_WAIT):
+            return "killed at once" if stop.now else f"killed {grace:g} s after SIGTERM"
+        self._lose("its processes could not be ended")
+        return "some of its processes could not be killed"
+
+    def _signal(
+        self,
+        name: str,
+        step: "_Step",
+        sink: Sink,
+        stop: Stop | None,
+        everything: bool,
+        patience: float,
+    ) -> bool:
+        """Send it until none is left; whether that is so."""
+        leader = 0 if everything else step.pid
+        try:
+            made = self._api.exec_create(
+                self._home.container, script.ender(name, leader, step.mark)
+            )
+            ender = Stream(self._api, made["Id"])
+        except _Errors:
+            return False
+        until = self._monotonic() + patience
+        try:
+            self._pump.watch(ender.fd)
+            gone = False
+            while (now := self._monotonic()) < until and not (stop and stop.now):
+                found = self._pump.turn(sink, min(TICK, until - now))
+                if step.stream.fd in found:
+                    self._take(step.stream, sink)
+                if ender.fd in found and ender.read() is None:
+                    gone = True
+                    break
+            return gone
+        finally:
+            self._pump.ignore(ender.fd)
+            ender.close()
+
+    def _ended(self, step: "_Step") -> Exit:
+        """How the exec ended, by the engine: the end of a stream is not the end of a step."""
+        found = self._inspect(step.stream.id)
+        code = found.get("ExitCode") if found else None
+        if code is None:
+            return self._lose("it, or its engine, went away while the step ran")
+        if code == KILLED:
+            return self._killed()
+        if code in _SIGNALS:
+            return Exit(code=code, signal=code - 128, reason=Reason.SIGNAL)
+        return Exit(code=code)
+
+    def _killed(self) -> Exit:
+        """By somebody in the container, by the kernel, or with the container."""
+        until = self._monotonic() + DYING
+        while self._monotonic() < until:
+            if not self._lives():
+                return self._lose("somebody ended it while the step ran")
+            kills = self._count_kills()
+            if kills > self._oom_kills:
+                self._oom_kills = kills
+                return Exit(code=KILLED, signal=9, reason=Reason.OUT_OF_MEMORY)
+            time.sleep(TICK)
+        return Exit(code=KILLED, signal=9, reason=Reason.SIGNAL)
+
+    def _lives(self) -> bool:
+        try:
+            return bool(self._api.inspect_container(self._home.container)["State"]["Running"])
+        except _Errors:
+            return False
+
+    def _count_kills(self) -> int:
+        with contextlib.suppress(*_Errors):
+            made = self._api.exec_create(
+                self._home.container, [script.SHELL, "-c", script.OOM_KILLS]
+            )
+            said: Any = self._api.exec_start(made["Id"])
+            counts = [line.split()[1] for line in said.splitlines() if line[:9] == b"oom_kill "]
+            return sum(map(int, counts))
+        return 0
+
+    def _inspect(self, exec_id: str) -> dict[str, Any] | None:
+        """What the engine knows of it; patient, for it may have been started again."""
+        until = self._monotonic() + RECONNECT
+        while True:
+            try:
+                found: dict[str, Any] = self._api.exec_inspect(exec_id)
+            except docker.errors.NotFound:
+                return None
+            except _Errors:
+                found = {"Running": True}
+            if not found["Running"] or self._monotonic() > until:
+                return None if found["Running"] else found
+            time.sleep(TICK)
+
+    def _lose(self, why: str) -> Exit:
+        """From now on nothing runs here."""
+        if self._lost is None:
+            message = f"container {self._home.container[:12]}: {why}"
+            self._lost = Exit(code=1, reason=Reason.CONTAINER_LOST, message=message)
+        return self._lost
+
+
+class _Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A running step. ``pid`` is its number in the container; ``first`` came with the header."""
+
+    stream: Stream
+    pipe: int
+    """Our end of the pipe for its output; -1: there is none."""
+    pid: int
+    mark: str
+    first: bytes
+
+
+def _check(command: Command, env: Mapping[str, str]) -> None:
+    """What no exec can be given."""
+    if odd := oddity(command):
+        raise NotStartedError(_not_executable(f"the step cannot be started: {odd}"))
+    for name, value in env.items():
+        if len(name) + 1 + len(value.encode(errors="surrogateescape")) > VARIABLE_LIMIT:
+            why = f"the environment is too large, most of all {name}; one variable may have 128 KiB"
+            raise NotStartedError(_not_executable(why))
+
+
+def _refusal(said: str, command: Command) -> Exit:
+    shell = command.shell.split(maxsplit=1)[0] if command.shell else "sh"
+    match said:
+        case "!cwd":
+            message = f"{command.cwd}: no such directory in the container"
+            return Exit(code=NOT_EXECUTABLE, reason=Reason.WORKING_DIRECTORY, message=message)
+        case "!found":
+            message = f"{shell}: not found in the container"
+            return Exit(code=NOT_FOUND, reason=Reason.COMMAND_NOT_FOUND, message=message)
+        case "!executable":
+            return _not_executable(f"{shell}: not executable")
+        case _:
+            message = f"the step did not begin: {said or 'the engine said nothing'}"
+            return Exit(code=NOT_EXECUTABLE, reason=Reason.CONTAINER_LOST, message=message)
+
+
+def _not_executable(message: str) -> Exit:
+    return Exit(code=NOT_EXECUTABLE, reason=Reason.NOT_EXECUTABLE, message=message)
+
+
+def _stopped(why: Reason, note: str) -> Exit:
+    if why is Reason.TIMEOUT:
+        return Exit(code=TIMED_OUT, reason=why, message=note)
+    return Exit(code=TERMINATED, signal=15, reason=why, message=note)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
