@@ -96,7 +96,7 @@ class Log(Local):
     def group(self, key: str, title: str, at: int) -> str:
         """A group that is closed until someone opens it."""
         del key, at
-        return f"##[group]{one_line(title)}\n"
+        return f"##[group]{one_line(title).replace('##', '# #')}\n"
 
     def endgroup(self, key: str, at: int, *, ok: bool) -> str:
         """The end of the group."""
