@@ -47,7 +47,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         """By its pid, if that is one of ours to see."""
         match process.split(":"):
             case [self.host, pid, start] if pid.isdecimal() and start.isdecimal():
-                return labels.started(int(pid)) == int(start)
+                return labels.started(int(pid)) == int(start) > 0
             case _:
                 return None
 
