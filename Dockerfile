@@ -1,14 +1,35 @@
-# The image of Signalbox: the command in a venv of its own, and git, bash and python3 for the steps
-# that run in it. Releases pin the base by its digest:
-# --build-arg BASE_IMAGE=debian:bookworm-slim@sha256:...
-ARG BASE_IMAGE=debian:bookworm-slim
+# The image of Signalbox: the command in a venv of its own, and what the steps that run in it expect.
+# Two targets: the last one, with git, curl, make and ssh; `slim`, with git's one binary that the
+# commit is read with (no clone, no fetch, no submodules).
+#
+# The base is pinned. Its digest is that of an index for several platforms and was taken from other
+# projects that pin it, not from the registry; a release looks up the current one, builds on it
+# (BASE_IMAGE) and notes it in the label org.opencontainers.image.base.digest.
+ARG BASE_IMAGE=debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
 
-FROM ${BASE_IMAGE} AS system
+FROM ${BASE_IMAGE} AS base
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends bash ca-certificates git python3 \
+    && apt-get install -y --no-install-recommends bash ca-certificates python3 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/*
+ENV LANG=C.UTF-8 PYTHONUNBUFFERED=1
+# No USER: GitHub's runner asks for root, and everything works under any uid given by --user.
+ARG VERSION=dev REVISION= CREATED= SOURCE= BASE_NAME= BASE_DIGEST=
+LABEL org.opencontainers.image.title="Signalbox" \
+      org.opencontainers.image.description="Runs declared commands as steps of jobs and reports them to Datadog CI Visibility." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.base.name="${BASE_NAME}" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}"
+
+FROM base AS tools
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends curl git make openssh-client \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/*
 
-FROM system AS build
+FROM base AS build
 RUN apt-get update && apt-get install -y --no-install-recommends python3-venv
 # pip has a venv of its own, so that none of it reaches the image.
 RUN python3 -m venv /pip && python3 -m venv --without-pip /opt/venv
@@ -28,15 +49,15 @@ RUN site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("
 RUN printf '#!/bin/bash\nexec /opt/venv/bin/python -I -m runner "$@"\n' > /opt/venv/bin/signalbox \
     && chmod 0755 /opt/venv/bin/signalbox
 
-FROM system
-ARG VERSION=dev
-LABEL org.opencontainers.image.title="Signalbox" \
-      org.opencontainers.image.description="Runs declared commands as steps of jobs and reports them to Datadog CI Visibility." \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}"
-ENV LANG=C.UTF-8 PYTHONUNBUFFERED=1
+FROM base AS slim
+COPY --from=tools /usr/bin/git /usr/bin/git
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/venv/bin/signalbox /usr/local/bin/signalbox
-COPY LICENSE entrypoint.sh /
-# No USER: GitHub's runner asks for root, and everything works under any uid given by --user.
+COPY LICENSE entrypoint.sh post-entrypoint.sh /
+ENTRYPOINT ["/entrypoint.sh"]
+
+FROM tools
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/venv/bin/signalbox /usr/local/bin/signalbox
+COPY LICENSE entrypoint.sh post-entrypoint.sh /
 ENTRYPOINT ["/entrypoint.sh"]

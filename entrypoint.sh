@@ -4,7 +4,8 @@
 set -euo pipefail
 signalbox=(/opt/venv/bin/python -I -m runner)
 case "${1-}" in
-  "") [[ -z "${GITHUB_ACTIONS-}" ]] || set -- action
+  "") # GitHub and its like say what to do by INPUT_*, Drone and Woodpecker by PLUGIN_*
+      [[ -z "${GITHUB_ACTIONS-}${!PLUGIN_@}" ]] || set -- action
       exec "${signalbox[@]}" "$@" ;;
   -* | action | check | clean | exec | export | flush | import | init | list | logs | measure | plan | \
   report | reproduce | resume | retry | run | schema | serve | show | tag)

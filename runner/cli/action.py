@@ -15,21 +15,14 @@ from runner import commit, manifest, plan
 from runner.cli import answer, attempt, launch, places
 from runner.cli import settings as environment
 from runner.cli.handover import Handover
+from runner.cli.inputs import NEW, Inputs
 from runner.cli.launch import Options, Request
 from runner.cli.places import Place
-from runner.errors import BLOCKED, SUCCESS, RefusedError, UsageError
+from runner.errors import BLOCKED, SUCCESS, RefusedError, SignalboxError, UsageError
 from runner.pipeline import Pipeline
 
-_SETTINGS: Final = {
-    "api-key": "DD_API_KEY",
-    "site": "DD_SITE",
-    "intake-url": "SIGNALBOX_INTAKE_URL",
-    "env": "DD_ENV",
-    "service": "DD_SERVICE",
-}
-"""Inputs that stand for a variable."""
-_NEW: Final = ("pipeline", "steps", "name", "job", "parameters")
-"""Inputs of a run that starts from nothing."""
+_COMMANDS: Final = ("run", "check", "plan", "flush")
+"""What the input ``command`` may ask for."""
 _PRIVILEGED: Final = {
     "pull_request_target": "pull_request.head.repo.full_name",
     "workflow_run": "workflow_run.head_repository.full_name",
@@ -39,49 +32,62 @@ _EVENT_LIMIT: Final = 25 * 1024 * 1024
 """Bytes of an event file: GitHub sends no larger payload."""
 
 
-class Inputs:
-    """The inputs, by the names in ``action.yml``; an empty one was not given.
-
-    GitHub keeps the hyphens of a name, other runners make underscores of them.
-    """
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._given = {
-            name.removeprefix("INPUT_").replace("_", "-").lower(): value.strip()
-            for name, value in environ.items()
-            if name.startswith("INPUT_") and value.strip()
-        }
-
-    def __getitem__(self, name: str) -> str:
-        return self._given.get(name, "")
-
-    def lines(self, name: str) -> tuple[str, ...]:
-        """An input that takes one thing a line."""
-        return tuple(line.strip() for line in self[name].splitlines() if line.strip())
-
-    def choice(self, name: str, *known: str) -> str:
-        """One of the ``known`` values; the first when none was given."""
-        chosen = self[name] or known[0]
-        if chosen not in known:
-            raise UsageError(f"input {name}: {chosen!r} is none of {', '.join(known)}")
-        return chosen
-
-
 @click.command("action", hidden=True)
-def command() -> int:
-    """Run as a GitHub Action: everything is said by INPUT_* variables."""
+@click.option("--post", is_flag=True, help="after the job: send what is left")
+def command(post: bool) -> int:
+    """Run as an action or a plugin: everything is said by INPUT_* or PLUGIN_* variables."""
     inputs = Inputs(os.environ)
+    for name in [name for name in os.environ if name.startswith("PLUGIN_")]:
+        del os.environ[name]  # no step sees an input
+    environ = {**os.environ, **inputs.settings()}
+    if post:
+        return _post(inputs, environ)
+    asked = inputs.choice("command", *_COMMANDS)
     blocked = inputs.choice("blocked", "success", "failure")
     if inputs.choice("allow-untrusted", "false", "true") == "false":
-        refuse_untrusted(os.environ)
-    settings = {name: inputs[given] for given, name in _SETTINGS.items() if inputs[given]}
-    environ = {**os.environ, **settings}
+        refuse_untrusted(os.environ, inputs["pipeline"])
+    if asked != "run":
+        return _other(asked, inputs, environ)
     _bring(inputs, environ)
     request = _request(inputs, environ)
-    handover = Handover(environ, lambda text: click.echo(f"! warning: {text}", err=True))
+    handover = Handover(environ, _warn)
     code = launch.run(request, environ)
-    handover.write(places.state(request.options.state, environ, request.place.workspace), code)
+    state = places.state(request.options.state, environ, request.place.workspace)
+    handover.write(state, code, inputs["report"])
     return SUCCESS if code == BLOCKED and blocked == "success" else code
+
+
+def _warn(text: str) -> None:
+    click.echo(f"! warning: {text}", err=True)
+
+
+def _post(inputs: Inputs, environ: Mapping[str, str]) -> int:
+    """What a killed run left open is closed, what is unsent is sent. Nothing here fails a job."""
+    from runner.cli import flush  # noqa: PLC0415 - what a run does not need
+
+    options = _options(inputs)
+    state = places.state(options.state, environ)
+    if not os.path.exists(os.path.join(state, "journal.db")):
+        return SUCCESS
+    try:
+        flush.rest(state, environ)
+    except SignalboxError as error:
+        _warn(error.message)
+    return SUCCESS
+
+
+def _other(asked: str, inputs: Inputs, environ: Mapping[str, str]) -> int:
+    """Another command than ``run``, as at a desk; what it prints cannot steer the CI."""
+    from runner import cli  # noqa: PLC0415
+
+    os.environ.update(environ)
+    files = [] if asked == "flush" else [inputs["pipeline"]]
+    state = ["--state", inputs["state"]] if asked == "flush" and inputs["state"] else []
+    handover = Handover(environ, _warn)
+    with handover.quiet():
+        code = cli.run([asked, *filter(None, (*state, *files))])
+    handover.end(code)
+    return code
 
 
 def _request(inputs: Inputs, environ: Mapping[str, str]) -> Request:
@@ -122,7 +128,7 @@ def _run(inputs: Inputs) -> Request:
 
 
 def _resume(inputs: Inputs, environ: Mapping[str, str]) -> Request:
-    extra = [name for name in _NEW if inputs[name]]
+    extra = [name for name in NEW if inputs[name]]
     if extra:
         raise UsageError(
             f"inputs resume-run and {extra[0]} exclude each other",
@@ -140,7 +146,7 @@ def _resume(inputs: Inputs, environ: Mapping[str, str]) -> Request:
 
 def _retry(inputs: Inputs, environ: Mapping[str, str]) -> Request:
     """``failed``, ``all``, or the jobs to begin at."""
-    extra = [name for name in (*_NEW, "approve", "reject", "reason") if inputs[name]]
+    extra = [name for name in (*NEW, "approve", "reject", "reason") if inputs[name]]
     if extra:
         raise UsageError(f"inputs retry and {extra[0]} exclude each other")
     named = inputs.lines("retry")
@@ -161,6 +167,10 @@ def _options(inputs: Inputs) -> Options:
 def _declared(inputs: Inputs) -> tuple[Place, bytes, Pipeline]:
     """The pipeline file, or one made of the commands given in place."""
     if not inputs["steps"]:
+        if inputs["image"]:
+            raise UsageError(
+                "input image says where steps run", "a pipeline file says image: itself"
+            )
         place = places.place(inputs["pipeline"] or None)
         return place, *places.read(place)
     if inputs["pipeline"]:
@@ -176,23 +186,26 @@ def written(inputs: Inputs) -> str:
     """The commands as a pipeline file: JSON, which YAML contains."""
     name = inputs["name"] or os.environ.get("GITHUB_WORKFLOW") or "Steps"
     job = os.environ.get("GITHUB_JOB") or "steps"
-    return json.dumps({"name": name, "jobs": {job: {"steps": inputs.lines("steps")}}})
+    image = {"image": inputs["image"].replace("$", "$$")} if inputs["image"] else {}
+    return json.dumps({"name": name, "jobs": {job: {**image, "steps": inputs.lines("steps")}}})
 
 
 # ── who may be trusted ───────────────────────────────────────────────────────────────────────────
 
 
-def refuse_untrusted(environ: Mapping[str, str]) -> None:
+def refuse_untrusted(environ: Mapping[str, str], pipeline: str) -> None:
     """Refuse a fork's code checked out in a workflow that has this repository's secrets: its
     pipeline file is a stranger's program (GitHub Security Lab, "Preventing pwn requests").
 
     In both events ``GITHUB_SHA`` is a commit of this repository. What cannot be told is refused.
+    The fork may lie here, or beside ours with its ``pipeline`` in it.
     """
     event = environ.get("GITHUB_EVENT_NAME", "")
     if event not in _PRIVILEGED or _source(environ) == environ.get("GITHUB_REPOSITORY"):
         return
-    pin = commit.pin(os.getcwd(), environ)
-    if pin and pin.sha and pin.sha == environ.get("GITHUB_SHA"):
+    here = {os.getcwd(), os.path.dirname(os.path.realpath(pipeline or "-"))}
+    pins = [commit.pin(directory, environ) for directory in here]
+    if all(pin and pin.sha and pin.sha == environ.get("GITHUB_SHA") for pin in pins):
         return
     raise RefusedError(
         f"the event is {event} from a fork, whose code is checked out beside our secrets",

@@ -1,6 +1,7 @@
 """``signalbox flush``: send what is still in the journal."""
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -21,44 +22,67 @@ def _say(text: str) -> None:
 @state_option
 def command(run: str | None, state: str | None) -> int:
     """Send what is still in the journal; with RUN, also that local execution."""
-    import time  # noqa: PLC0415
+    from runner.cli import places  # noqa: PLC0415
 
-    from runner import __version__, delivery, execution, intake  # noqa: PLC0415
-    from runner.cli import launch, places, settings  # noqa: PLC0415
+    where, to = places.state(state, os.environ), _target(os.environ)
+    if to is None:
+        raise UsageError("there is nowhere to send to", "set DD_API_KEY, or SIGNALBOX_INTAKE_URL")
+    return _send(run, where, to, os.environ)
 
-    found = settings.read(os.environ)
-    where = places.state(state, os.environ)
-    to = intake.target(
+
+def rest(where: str, environ: Mapping[str, str]) -> None:
+    """After a CI's job: close what was killed, and send what waits if there is somewhere to."""
+    from runner.cli import launch  # noqa: PLC0415
+
+    if to := _target(environ):
+        _send(None, where, to, environ)
+    else:
+        launch.open_journal(where, os.path.dirname(where), _say, environ).close()
+
+
+def _target(environ: Mapping[str, str]) -> "intake.Target | None":
+    from runner import intake  # noqa: PLC0415
+    from runner.cli import settings  # noqa: PLC0415
+
+    found = settings.read(environ)
+    return intake.target(
         site=found.site,
         key=found.key,
         intake_url=found.intake_url,
         token=found.token,
         warn=_say,
     )
-    if to is None:
-        raise UsageError("there is nowhere to send to", "set DD_API_KEY, or SIGNALBOX_INTAKE_URL")
-    journal = launch.open_journal(where, os.path.dirname(where), _say, os.environ)
+
+
+def _send(run: str | None, where: str, to: "intake.Target", environ: Mapping[str, str]) -> int:
+    import time  # noqa: PLC0415
+
+    from runner import __version__, delivery, execution, intake  # noqa: PLC0415
+    from runner.cli import launch, settings  # noqa: PLC0415
+
+    logs = settings.read(environ).logs
+    journal = launch.open_journal(where, os.path.dirname(where), _say, environ)
     try:
-        launch.settle_git(journal, os.environ)
+        launch.settle_git(journal, environ)
         done = delivery.flush(
             journal,
-            intake.Intake(to, environ=os.environ, version=__version__),
+            intake.Intake(to, environ=environ, version=__version__),
             binding=to.binding,
             run=journal.find(run).id if run else "",
             clock=execution.clock(),
             sleep=time.sleep,
             warn=_say,
-            logs=_logs(to) if found.logs else None,
+            logs=_logs(to, environ) if logs else None,
         )
     finally:
         journal.close()
-    lines = f", {done.lines} log lines" if found.logs else ""
+    lines = f", {done.lines} log lines" if logs else ""
     _say("\n".join(filter(None, (f"{done.sent} events{lines} sent to {to.place}", done.message))))
     return FAILED if done.waiting or done.refused or done.unsent else 0
 
 
-def _logs(to: "intake.Target") -> "intake.Intake | None":
+def _logs(to: "intake.Target", environ: Mapping[str, str]) -> "intake.Intake | None":
     from runner import __version__, intake  # noqa: PLC0415
 
     there = intake.logs(to)
-    return intake.Intake(there, environ=os.environ, version=__version__) if there else None
+    return intake.Intake(there, environ=environ, version=__version__) if there else None

@@ -4,22 +4,14 @@ Owns when tests marked ``engine`` run: with CI=true or SIGNALBOX_TEST_ENGINE=1 t
 when there is no engine; otherwise they are left out, and the last lines say so.
 """
 
-import os
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.container import engine
+from tests.container import build, engine
 
-ROOT: Final = Path(__file__).parents[2]
-_CONTEXT: Final = ("Dockerfile", ".dockerignore", "LICENSE", "entrypoint.sh", "runner")
-_LEFT_OUT = pytest.StashKey[int]()
+_LEFT_OUT: Final = pytest.StashKey[int]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -61,40 +53,18 @@ def base(docker_engine: None) -> str:
 
 
 @pytest.fixture(scope="session")
-def image(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image, built from this tree and, offline but for Debian's packages, from wheels."""
-    context = tmp_path_factory.mktemp("context")
-    for name in _CONTEXT:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-        copy(ROOT / name, context / name)
-    (context / "requirements").mkdir()
-    shutil.copy2(ROOT / "requirements/run.txt", context / "requirements")
-    _wheels(context / "wheels")
-    base = engine.base_image()
-    started = time.monotonic()
-    engine.docker(
-        *("build", "--network", "host", "--tag", "signalbox-tests/image", *_proxies()),
-        *("--build-arg", f"BASE_IMAGE={base}", "--build-arg", "PIP_NO_INDEX=1", str(context)),
-        timeout=600,
-    )
-    engine.say(f"built the image on {base} in {time.monotonic() - started:.1f} s")
-    return "signalbox-tests/image"
+def images(docker_engine: None) -> tuple[str, str]:
+    """The image of this tree, and its slim twin."""
+    return build.build()
 
 
-def _wheels(directory: Path) -> None:
-    """What the image installs, fetched with this machine's own settings for pip: no index, proxy
-    or certificate of this machine has to be known inside the build.
-    """
-    fetch = "-m pip download --require-hashes --no-deps --only-binary :all: --python-version 3.11"
-    command = [sys.executable, *fetch.split(), "--dest", str(directory), "-r"]
-    done = subprocess.run(
-        [*command, str(ROOT / "requirements/run.txt")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="session")
+def image(images: tuple[str, str]) -> str:
+    """The image, as most people use it."""
+    return images[0]
 
 
-def _proxies() -> list[str]:
-    names = [
-        name for name in os.environ if name.lower() in {"http_proxy", "https_proxy", "no_proxy"}
-    ]
-    return [word for name in names for word in ("--build-arg", name)]
+@pytest.fixture(scope="session")
+def slim(images: tuple[str, str]) -> str:
+    """The image without tools."""
+    return images[1]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.cli import COMMANDS
-from tests.container.plugin import ROOT
+from tests.container.build import ROOT
 
 _OURS = "/opt/venv/bin/python"
 
@@ -43,6 +43,7 @@ def test_in_an_action_nothing_said_means_action(entrypoint: Path) -> None:
     ours = ["ours", "-I", "-m", "runner"]
     assert started(entrypoint) == ours
     assert started(entrypoint, GITHUB_ACTIONS="true") == [*ours, "action"]
+    assert started(entrypoint, PLUGIN_STEPS="make") == [*ours, "action"]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "action", "--version", "-h"])
@@ -69,6 +70,11 @@ def test_the_actions_description_is_valid() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_actions_description_starts_the_entrypoint_alone() -> None:
+def test_the_actions_description_hands_nothing_on_by_arguments() -> None:
     runs = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]
-    assert runs == {"using": "docker", "image": "Dockerfile"}
+    assert runs == {
+        "using": "docker",
+        "image": "Dockerfile",
+        "post-entrypoint": "/post-entrypoint.sh",
+        "post-if": "always()",
+    }
