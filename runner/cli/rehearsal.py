@@ -14,7 +14,7 @@ from runner import commit, event, recorder
 from runner.cli.request import Request
 from runner.cli.setup import Setup
 from runner.engine import Engine
-from runner.executors import Command, Sink, Stop
+from runner.executors import Command, Place, Sink, Stop
 from runner.journal import Change
 from runner.notice import Exit
 from runner.plan import Decision, Plan, PlannedGate, PlannedJob
@@ -66,8 +66,10 @@ class _Paper:
 class _Idle:
     """An executor and a place in which every step is done before it began."""
 
-    def open(self, job_id: str) -> "_Idle":
-        del job_id
+    facts: Mapping[str, str] = {}
+
+    def open(self, place: Place, stop: Stop) -> "_Idle":
+        del place, stop
         return self
 
     def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
