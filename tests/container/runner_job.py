@@ -14,6 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import yaml
+
+from tests.container.build import ROOT
+
 OWNER: Final = (1001, 1001)
 """Who the workspace belongs to: the user ``runner`` of a hosted machine."""
 _IDENTITY: Final = {
@@ -57,11 +61,20 @@ class RunnerJob:
         )
         return done.stdout.strip()
 
-    def start(self, inputs: Mapping[str, str], **environ: str) -> subprocess.Popen[str]:
-        """Start the action; what it prints comes through the process's stdout, as in a log."""
+    def start(
+        self, inputs: Mapping[str, str], *, post: bool = False, **environ: str
+    ) -> subprocess.Popen[str]:
+        """Start the action, or its ``post`` step; what it prints comes through the process's
+        stdout, as in a log.
+        """
+        action = yaml.safe_load((ROOT / "action.yml").read_text())
         given = {**self._variables(), **environ}
-        given |= {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
+        said = {name: one.get("default", "") for name, one in action["inputs"].items()}
+        said["job-index"] = "0"  # an expression, which the runner evaluates
+        given |= {f"INPUT_{name.upper()}": value for name, value in (said | {**inputs}).items()}
+        entrypoint = ["--entrypoint", action["runs"]["post-entrypoint"]] if post else []
         mounts = {
+            "/var/run/docker.sock": _socket(),
             "/github/runner_temp": self.place / "runner_temp",
             "/github/home": self.place / "home",
             "/github/workflow": self.place / "workflow",
@@ -69,7 +82,7 @@ class RunnerJob:
             "/github/workspace": self.workspace,
         }
         command = ["docker", "run", "--name", self.name, "--label", "signalbox-tests"]
-        command += ["--workdir", "/github/workspace", "--rm", "--network", "host"]
+        command += ["--workdir", "/github/workspace", "--rm", "--network", "host", *entrypoint]
         command += [word for name in given for word in ("-e", name)]
         command += [word for to, at in mounts.items() for word in ("-v", f"{at}:{to}")]
         return subprocess.Popen(
@@ -82,9 +95,11 @@ class RunnerJob:
             errors="replace",
         )
 
-    def run(self, inputs: Mapping[str, str], **environ: str) -> tuple[int, str]:
+    def run(
+        self, inputs: Mapping[str, str], *, post: bool = False, **environ: str
+    ) -> tuple[int, str]:
         """The action from start to end: its exit code and what it printed."""
-        process = self.start(inputs, **environ)
+        process = self.start(inputs, post=post, **environ)
         printed, _ = process.communicate(timeout=60)
         return process.returncode, printed
 
@@ -143,6 +158,12 @@ class RunnerJob:
             "RUNNER_NAME": "runner-1",
             "RUNNER_OS": "Linux",
             "RUNNER_TEMP": "/github/runner_temp",
+            "RUNNER_WORKSPACE": str(self.place),
             "ACTIONS_RUNTIME_TOKEN": "canary-runtime-token-0123456789",
             **commands,
         }
+
+
+def _socket() -> str:
+    """The engine's socket on this machine, which GitHub's runner hands to every action."""
+    return os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import KEY, by_level
 from tests.container.engine import docker
 from tests.container.runner_job import OWNER, RunnerJob
-from tests.intake_server import Server
+from tests.intake_server import Answer, Fault, Server
 
 pytestmark = pytest.mark.engine
 
@@ -34,6 +34,11 @@ name: Sleeper
 jobs:
   one: { steps: [{ name: Sleep, run: "echo asleep; sleep 60" }] }
   two: { needs: [one], steps: ["true"] }
+"""
+STUBBORN = """
+name: Stubborn
+jobs:
+  one: { steps: [{ name: Sleep, run: "trap '' INT TERM; echo asleep; while :; do sleep 1; done" }] }
 """
 THIEF = """
 name: Thief
@@ -157,6 +162,88 @@ def test_S8_a_canceled_job_is_closed_before_it_is_killed(
     assert runner.outputs()["status"] == "canceled"
 
 
+def test_S8_a_stubborn_step_and_a_silent_intake_do_not_outlast_the_runners_patience(
+    image: str, tmp_path: Path, server: Server
+) -> None:
+    runner = RunnerJob(tmp_path, image, STUBBORN)
+    server.rule = lambda _: Answer(fault=Fault.HANG_HEAD)
+    process = runner.start(reporting(server))
+    until(process, "asleep")
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=30)
+    assert time.monotonic() - started < 7.5, printed
+    assert process.returncode == 130, printed
+    assert runner.outputs()["status"] == "canceled"
+    server.rule = None
+    code, printed = runner.run(reporting(server), post=True)
+    assert code == 0, printed
+    assert by_level(server.events, "pipeline")[0]["status"] == "canceled"
+
+
+def test_S1_after_a_kill_the_post_step_closes_and_sends(
+    image: str, tmp_path: Path, server: Server
+) -> None:
+    runner = RunnerJob(tmp_path, image, SLEEPER)
+    process = runner.start(reporting(server))
+    until(process, "asleep")
+    docker("kill", runner.name)
+    process.communicate(timeout=30)
+    code, printed = runner.run(reporting(server), post=True)
+    assert code == 0, printed
+    assert [event["status"] for event in by_level(server.events, "pipeline")] == ["error"]
+    assert {event["name"] for event in by_level(server.events, "job")} == {"one"}
+    server.check(secrets=[KEY])
+
+
+def test_where_nothing_is_left_the_post_step_is_silent(image: str, tmp_path: Path) -> None:
+    runner = RunnerJob(tmp_path, image, SLEEPER)
+    assert runner.run({}, post=True) == (0, "")
+
+
+def test_T1_a_forks_checkout_is_refused_before_anything_runs(image: str, tmp_path: Path) -> None:
+    runner = RunnerJob(tmp_path, image, PIPELINE)
+    foreign = {"GITHUB_EVENT_NAME": "pull_request_target", "GITHUB_SHA": "f" * 40}
+    code, printed = runner.run({}, **foreign)
+    assert code == 5, printed
+    assert not (runner.workspace / "site").exists()
+
+
+def test_settings_of_a_plugin_are_inputs(image: str, tmp_path: Path, server: Server) -> None:
+    runner = RunnerJob(tmp_path, image, PIPELINE)
+    drone = {"DRONE": "true", "CI": "true", "DRONE_COMMIT_SHA": runner.sha}
+    settings = {
+        "PLUGIN_STEPS": "echo a,b\nenv | grep PLUGIN; true",
+        "PLUGIN_TAGS": "team:web,kind:docs",
+        "PLUGIN_API_KEY": KEY,
+        "PLUGIN_INTAKE_URL": server.url,
+    }
+    here = str(runner.workspace)
+    given = [word for pair in (drone | settings).items() for word in ("--env", "=".join(pair))]
+    mount = ["--network", "host", "--volume", f"{here}:{here}", "--workdir", here]
+    done = in_container(image, *mount, *given)
+    assert done.returncode == 0, done.stdout
+    assert "a,b" in done.stdout
+    assert "PLUGIN_" not in done.stdout.replace("grep PLUGIN", "")
+    assert KEY not in done.stdout
+    (pipeline,) = by_level(server.events, "pipeline")
+    assert {"team:web", "kind:docs", "host_ci:drone"} <= {*pipeline["tags"]}
+
+
+def test_the_slim_image_reads_the_commit_and_reports(
+    slim: str, tmp_path: Path, server: Server
+) -> None:
+    runner = RunnerJob(tmp_path, slim, "name: Slim\njobs: { a: { steps: [git log -1] } }\n")
+    code, printed = runner.run(reporting(server) | {"report": "page.html"})
+    assert code == 0, printed
+    (pipeline,) = by_level(server.events, "pipeline")
+    assert pipeline["git"]["author_email"] == "ada@example.com"
+    assert runner.outputs()["report"] == "page.html"
+    page = runner.workspace / "page.html"
+    assert "Slim" in page.read_text()
+    assert page.stat().st_uid == OWNER[0]
+
+
 def test_S9_docker_stop_ends_the_run_in_time(image: str, tmp_path: Path, server: Server) -> None:
     runner = RunnerJob(tmp_path, image, SLEEPER)
     process = runner.start(reporting(server))
@@ -183,13 +270,21 @@ def test_any_user_may_run_it_in_a_directory_of_their_own(image: str, tmp_path: P
     uid = ":".join(map(str, OWNER))
     mount = ["--volume", f"{here}:{here}", "--workdir", here, "--user", uid, "--read-only"]
     tmp_path.chmod(0o755)
-    done = subprocess.run(
-        ["docker", "run", "--rm", "--network", "none", *mount, image, "run", "--job", "build"],
-        capture_output=True,
+    homeless = ["--network", "none", "--tmpfs", "/tmp", "--env", "HOME="]
+    for command in ("run --job build", "exec -- git log -1", "show"):
+        done = in_container(image, *homeless, *mount, command=command)
+        assert done.returncode == 0, done.stdout
+
+
+def in_container(image: str, *options: str, command: str = "") -> subprocess.CompletedProcess[str]:
+    """A container from start to end, as any other CI starts one."""
+    return subprocess.run(
+        ["docker", "run", "--rm", *options, image, *command.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def until(process: subprocess.Popen[str], text: str) -> str:

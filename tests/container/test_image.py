@@ -25,6 +25,12 @@ def guarded(image: str, program: str, *, options: str = "") -> str:
     return in_image(image, "-I", "-c", code, options=entry)
 
 
+def test_it_is_no_larger_than_promised(image: str, slim: str) -> None:
+    sizes = [int(docker("image", "inspect", "--format", "{{.Size}}", i)) for i in (image, slim)]
+    assert sizes[0] <= 260_000_000
+    assert sizes[1] <= 165_000_000
+
+
 def test_an_option_or_a_subcommand_goes_to_signalbox(image: str) -> None:
     assert in_image(image, "--version").startswith("signalbox ")
     assert '"jobs"' in in_image(image, "schema")
@@ -64,9 +70,19 @@ def test_T24_the_image_carries_no_installer_and_says_what_it_is(image: str) -> N
     assert in_image(image, "sh", "-c", "ls -d /opt/venv/lib/*/*/pip /pip 2>/dev/null || true") == ""
 
 
-def test_steps_find_debians_python_and_git_but_not_ours(image: str) -> None:
-    found = in_image(image, "bash", "-c", "type -P python3 git signalbox")
-    assert found.split() == ["/usr/bin/python3", "/usr/bin/git", "/usr/local/bin/signalbox"]
+def test_steps_find_debians_tools_but_not_our_python(image: str) -> None:
+    tools = ("python3", "git", "bash", "curl", "make", "ssh", "tar", "gzip")
+    found = in_image(image, "/bin/bash", "-c", f"type -P {' '.join(tools)} signalbox")
+    assert found.split() == [*(f"/usr/bin/{tool}" for tool in tools), "/usr/local/bin/signalbox"]
+
+
+def test_jenkins_keeps_it_open_with_cat_and_works_by_exec(image: str) -> None:
+    options = "--detach --interactive --tty --network none --user 4711:4711 --workdir /tmp"
+    container = docker("run", *options.split(), image, "cat")
+    try:
+        assert docker("exec", container, "signalbox", "--version").startswith("signalbox ")
+    finally:
+        docker("rm", "--force", container)
 
 
 _LOOK = """
