@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "tag": "tag the running step, job, stage or pipeline",
     "measure": "measure the running step, job, stage or pipeline",
     "flush": "send what is still in the journal",
+    "serve": "a local CI Visibility: the intake's API and its pages, on one port",
     "clean": "remove dead runs and old history",
 }
 _HIDDEN: Final = {"action"}

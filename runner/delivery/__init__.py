@@ -12,13 +12,23 @@ from typing import Final
 from runner.delivery.logs import LogDelivery, LogSender
 from runner.delivery.logs import flush as flush_logs
 from runner.delivery.logs import left as lines_left
-from runner.delivery.sender import Delivered, Pace, Sender, Turn
+from runner.delivery.sender import Delivered, Outbox, Pace, Sender, Turn, request
 from runner.execution import Clock
 from runner.intake import Intake
 from runner.journal import Journal
 from runner.notice import Notice
 
-__all__ = ["Delivered", "Delivery", "LogDelivery", "Pace", "flush"]
+__all__ = [
+    "Delivered",
+    "Delivery",
+    "LogDelivery",
+    "Outbox",
+    "Pace",
+    "Sender",
+    "Turn",
+    "flush",
+    "request",
+]
 
 _SLACK: Final = 0.2
 """Seconds for the thread to end after its last attempt was cut."""

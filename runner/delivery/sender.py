@@ -8,13 +8,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 import msgspec
 
 from runner.execution import SECOND, Clock
 from runner.intake import Intake, Reply, Verdict
-from runner.journal import Journal, Pending, State, Tally
+from runner.journal import Pending, State, Tally
 
 EVENTS: Final = 1000
 """Per request (API)."""
@@ -90,20 +90,42 @@ class Turn(Enum):
     HELD = "a person has to look first"
 
 
+class Outbox(Protocol):
+    """Where events wait: the journal, or any other place that keeps them until they are settled."""
+
+    def pending(
+        self, *, binding: str, run: str, events: int, size: int, since: int | None
+    ) -> list[Pending]:
+        """The next to send."""
+
+    def settle(self, seqs: Sequence[int], state: State, note: str = "") -> None:
+        """What became of those."""
+
+    def tally(self, *, execution: str, binding: str) -> Tally:
+        """What became of all."""
+
+
+def request(batch: Sequence[Pending]) -> bytes:
+    """The body of one request."""
+    return b'{"data":[%b]}' % b",".join([event.body for event in batch])
+
+
 class Sender:
     """Takes what waits and sends it, one request a turn. Used by one thread."""
 
     def __init__(
         self,
-        journal: Journal,
+        journal: Outbox,
         intake: Intake,
         *,
         binding: str,
         clock: Clock,
         warn: Callable[[str], None],
         patience: Callable[[], float] = lambda: 0.0,
+        framed: Callable[[Sequence[Pending]], bytes] = request,
     ) -> None:
         self._journal = journal
+        self._framed = framed
         self._intake = intake
         self._binding = binding
         self._clock = clock
@@ -128,7 +150,7 @@ class Sender:
         batch = self._next(run)
         if not batch:
             return Turn.EMPTY
-        body = b'{"data":[%b]}' % b",".join([event.body for event in batch])
+        body = self._framed(batch)
         reply = self.last = self._intake.send(body, within=within)
         self._skew(reply)
         match reply.verdict:

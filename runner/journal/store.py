@@ -107,6 +107,11 @@ class Journal:
         """
         return self._home.degraded
 
+    @property
+    def state(self) -> str:
+        """The state directory."""
+        return self._home.place.state
+
     def directory(self, execution: str) -> str:
         """``runs/<unique id>``, for its logs; made by ``begin``."""
         return self._home.place.directory(execution)
@@ -211,6 +216,11 @@ class Journal:
         return removed
 
     # ── ask ──────────────────────────────────────────────────────────────────────────────────────
+
+    def version(self) -> int:
+        """A number that is another one whenever another process has changed something."""
+        (found,) = self._read(lambda db: db.execute("PRAGMA data_version").fetchone())
+        return int(found)
 
     def stored(self) -> list[Stored]:
         """All executions, the last begun first."""

@@ -33,7 +33,7 @@ _SEEN: Final = ("name", "pipeline", "stage", "job", "branch", "tag", "repository
 _READ: Final = ("$.git.message", "$.error.message")
 _SPECIAL: Final = re.compile(r"([\[*?])")
 _LIKE: Final = re.compile(r"([\\%_])")
-_BODY: Final = "(SELECT CAST(body AS TEXT) FROM payload WHERE payload.key = event.key)"
+BODY: Final = "(SELECT CAST(body AS TEXT) FROM payload WHERE payload.key = event.key)"
 NOTHING: Final = "0"
 ANYTHING: Final = "1"
 
@@ -172,13 +172,13 @@ class Condition:
     # ── what the payload says ────────────────────────────────────────────────────────────────────
 
     def _member(self, path: str, value: Value) -> str:
-        told = self._text(f"json_extract({_BODY}, '{path}')", value)
+        told = self._text(f"json_extract({BODY}, '{path}')", value)
         return f"ifnull({told}, 0)"
 
     def _items(self, path: str, value: Value) -> str:
         item = "CASE WHEN typeof(key) = 'text' THEN key || ':' || value ELSE value END"
         where = self._text(f"({item})", value)
-        return f"EXISTS (SELECT 1 FROM json_each({_BODY}, '{path}') WHERE {where})"  # noqa: S608
+        return f"EXISTS (SELECT 1 FROM json_each({BODY}, '{path}') WHERE {where})"  # noqa: S608
 
     def _tag(self, key: str, value: Value) -> str:
         """By the column, where that is enough; else by the payload's lists, once the column has
@@ -198,7 +198,7 @@ class Condition:
             self.values.append(begins)
             where = self._told(f"substr(value, {rest})", value)
             checks.append(
-                f"EXISTS (SELECT 1 FROM json_each({_BODY}, '{path}')"  # noqa: S608
+                f"EXISTS (SELECT 1 FROM json_each({BODY}, '{path}')"  # noqa: S608
                 f" WHERE substr(value, 1, ?) = ? AND {where})"
             )
         return f"({there} AND ({' OR '.join(checks)}))"
@@ -223,7 +223,7 @@ class Condition:
         parts.append("tags LIKE ? ESCAPE '\\'")
         self.values.append(pattern)
         for path in _READ:
-            parts.append(f"ifnull(json_extract({_BODY}, '{path}') LIKE ? ESCAPE '\\', 0)")
+            parts.append(f"ifnull(json_extract({BODY}, '{path}') LIKE ? ESCAPE '\\', 0)")
             self.values.append(pattern)
         return f"({' OR '.join(parts)})"
 

@@ -46,6 +46,7 @@ class RefusedLinesError(Exception):
 
 _many: Final = msgspec.json.Decoder(list[LogLine])
 _one: Final = msgspec.json.Decoder(LogLine)
+_raws: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _loose: Final = msgspec.json.Decoder(list[dict[str, Any]] | dict[str, Any])
 
 
@@ -60,6 +61,12 @@ def request(body: bytes) -> list[LogLine]:
     if len(found) > LINES:
         raise RefusedLinesError(f"{len(found)} lines; a request takes {LINES} at most")
     return found
+
+
+def bodies(body: bytes) -> list[bytes]:
+    """The lines of one request that was taken, each as it came."""
+    many = body.lstrip()[:1] == b"["
+    return [bytes(raw) for raw in _raws.decode(body)] if many else [body]
 
 
 def _plain(records: list[dict[str, Any]] | dict[str, Any]) -> None:

@@ -101,18 +101,18 @@ class Outbox:
 
     def tally(self, *, execution: str = "", binding: str = "") -> Tally:  # noqa: ARG002
         """How much there is of each fate."""
-        fates = dict(
-            self._db.execute(
-                "SELECT state, sum(events) FROM fate WHERE lane = ? GROUP BY state", (self._lane,)
-            ).fetchall()
-        )
-        (waiting,) = self._db.execute(
-            "SELECT count(*) FROM outbox WHERE lane = ?", (self._lane,)
-        ).fetchone()
-        return Tally(
-            delivered=fates.get(State.DELIVERED, 0),
-            refused=fates.get(State.REFUSED, 0),
-            expired=fates.get(State.EXPIRED, 0),
-            superseded=fates.get(State.SUPERSEDED, 0),
-            waiting=waiting,
-        )
+        return fates(self._db, self._lane)
+
+
+def fates(db: sqlite3.Connection, lane: Lane) -> Tally:
+    """What became of everything in a lane."""
+    query = "SELECT state, sum(events) FROM fate WHERE lane = ? GROUP BY state"
+    found = dict(db.execute(query, (lane,)).fetchall())
+    (waiting,) = db.execute("SELECT count(*) FROM outbox WHERE lane = ?", (lane,)).fetchone()
+    return Tally(
+        delivered=found.get(State.DELIVERED, 0),
+        refused=found.get(State.REFUSED, 0),
+        expired=found.get(State.EXPIRED, 0),
+        superseded=found.get(State.SUPERSEDED, 0),
+        waiting=waiting,
+    )

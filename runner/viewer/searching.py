@@ -27,7 +27,6 @@ from runner.viewer.rows import (
     Level,
     Page,
     Row,
-    Totals,
     Window,
 )
 
@@ -151,6 +150,13 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         return next(iter(rows_of(self, [key])), None)
 
 
+def bodies(search: Search, keys: Sequence[int]) -> list[bytes]:
+    """The payloads of these keys; empty for one that has moved meanwhile."""
+    query = "SELECT body FROM payload WHERE key = ?"
+    rows = (search.db.execute(query, (key,)).fetchone() for key in keys)
+    return [bytes(row[0]) if row else b"{}" for row in rows]
+
+
 def page(
     search: Search,
     node: Node,
@@ -167,7 +173,7 @@ def page(
         search.walk(
             node,
             level,
-            _keys(level, window, after, oldest_first=oldest_first),
+            _keys_after(level, window, after, oldest_first=oldest_first),
             ("key",),
             limit=limit + 1,
             oldest_first=oldest_first,
@@ -192,11 +198,16 @@ def _sorting(key: int) -> tuple[int, int]:
     return tables.order_of(key), LEVELS.index(tables.level_of(key))
 
 
-def _keys(
+def keys_of(level: Level, window: Window) -> tuple[int, int]:
+    """The keys of a level in a window."""
+    return tables.first_key(level, window.start), tables.last_key(level, window.end)
+
+
+def _keys_after(
     level: Level, window: Window, after: int | None, *, oldest_first: bool
 ) -> tuple[int, int]:
-    """The keys of a level in a window and after a cursor."""
-    first, last = tables.first_key(level, window.start), tables.last_key(level, window.end)
+    """The same after a cursor."""
+    first, last = keys_of(level, window)
     if after is None:
         return first, last
     # The key at this level with the cursor's time; whether it itself comes after is said by level.
@@ -288,11 +299,7 @@ def facets(search: Search, node: Node, *, level: Level, window: Window, top: int
     """What the newest matches have in common."""
     chosen = [facet for facet in _FACETS if facet[2] not in _LACKING[level]]
     columns = ("key", "flags", *(column for _, _, column in chosen))
-    rows = list(
-        search.walk(
-            node, level, _keys(level, window, None, oldest_first=False), columns, limit=MATCHES + 1
-        )
-    )
+    rows = list(search.walk(node, level, keys_of(level, window), columns, limit=MATCHES + 1))
     capped = len(rows) > MATCHES
     rows = rows[:MATCHES]
     by_column: list[tuple[int, ...]] = list(zip(*rows, strict=True)) or [()] * len(columns)
@@ -360,11 +367,11 @@ def _timeline(search: Search, keys: Sequence[int], statuses: Sequence[int]) -> t
     )
 
 
-def totals(db: sqlite3.Connection) -> Totals:
+def totals(db: sqlite3.Connection) -> dict[str, int]:
     """How much there is of each level."""
     counts: dict[str, int] = {}
     for level in LEVELS:
         keys = (tables.first_key(level, 0), tables.last_key(level, tables.LAST))
         query = "SELECT count(*) FROM event WHERE key BETWEEN ? AND ?"
         (counts[level],) = db.execute(query, keys).fetchone()
-    return Totals(events=counts)
+    return counts

@@ -9,12 +9,14 @@ import os
 import queue
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
-from runner.viewer import executions, lines, pipelines, searching, tables
+from runner.viewer import aggregating, executions, lines, pipelines, searching, tables
+from runner.viewer.aggregating import Aggregated, Compute, Group
 from runner.viewer.changes import Memory, News
+from runner.viewer.outbox import fates
 from runner.viewer.query import Node, parse
 from runner.viewer.rows import (
     LEVELS,
@@ -37,7 +39,15 @@ _READERS: Final = 4
 PATIENCE: Final = 3.0
 """Seconds after which a question is answered with what was found so far."""
 
-LogFile = Callable[[str, str], tuple[str, list[tuple[int, str]]] | None]
+
+class LogFiles(Protocol):
+    """Where executions of journals have the logs of their jobs."""
+
+    def path(self, execution: str, job: str) -> str | None:
+        """The file; None: there is none."""
+
+    def starts(self, execution: str, job: str) -> list[tuple[int, str]]:
+        """Where in it each step begins, in bytes, and its name."""
 
 
 class Store:
@@ -53,10 +63,11 @@ class Store:
         self.memory = Memory()
         self.writer = Writer(path, self.hash, self.memory.tell)
         self._words = searching.Words()
-        self.log_file: LogFile = lambda _execution, _job: None
-        """Where a journal's execution has the log of a job, and its steps begin; set by whoever
-        reads journals.
-        """
+        self.log_files: LogFiles | None = None
+        """Set by whoever reads journals."""
+        self.forwarding = False
+        self.trouble = ""
+        """Why the relay delivers nothing at the moment; said by it."""
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         for _ in range(_READERS):
             self._readers.put(tables.reading(path))
@@ -109,6 +120,25 @@ class Store:
                 oldest_first=oldest_first,
             )
 
+    def bodies(self, rows: Sequence[Row]) -> list[bytes]:
+        """The ``resource`` of each of these rows, JSON, as it is kept."""
+        with self._reader(PATIENCE) as search:
+            return searching.bodies(search, [searching.uncursor(row.cursor) for row in rows])
+
+    def aggregate(
+        self,
+        query: str | Node,
+        computes: Sequence[Compute],
+        groups: Sequence[Group] = (),
+        *,
+        window: Window | None = None,
+        within: float = PATIENCE,
+    ) -> Aggregated:
+        """Figures of all that match, of all levels. Raises ``query.QueryError``."""
+        node = parse(query) if isinstance(query, str) else query
+        with self._reader(within) as search:
+            return aggregating.aggregate(search, node, window or Window(), computes, groups)
+
     def facets(
         self,
         query: str | Node = "",
@@ -157,7 +187,7 @@ class Store:
         """One execution with all its parts; None: nothing of it ever came."""
         with self._reader(PATIENCE) as search:
             return executions.whole(
-                search, unique_id, lambda job: self.log_file(unique_id, job) is not None
+                search, unique_id, lambda job: self._path(unique_id, job) is not None
             )
 
     def row(self, unique_id: str) -> Row | None:
@@ -183,8 +213,13 @@ class Store:
         """
         with self._reader(PATIENCE) as search:
             found = lines.read(search.db, self.hash(execution, job), after, limit)
-        file = None if found.lines else self.log_file(execution, job)
-        return lines.read_file(file[0], after, limit, file[1]) if file else found
+        path = self._path(execution, job) if not found.lines else None
+        if path is None or self.log_files is None:
+            return found
+        return lines.read_file(path, after, limit, self.log_files.starts(execution, job))
+
+    def _path(self, execution: str, job: str) -> str | None:
+        return self.log_files.path(execution, job) if self.log_files else None
 
     # ── what is new ──────────────────────────────────────────────────────────────────────────────
 
@@ -201,7 +236,22 @@ class Store:
     def totals(self) -> Totals:
         """How much there is."""
         with self._reader(PATIENCE) as search:
-            return searching.totals(search.db)
+            events, tally = searching.totals(search.db), fates(search.db, "events")
+        return Totals(
+            events=events,
+            forwarding=self.forwarding,
+            delivered=tally.delivered,
+            waiting=tally.waiting,
+            refused=tally.refused,
+            expired=tally.expired,
+            trouble=self.trouble,
+        )
+
+    def copied(self, journal: str) -> dict[str, int]:
+        """How many events of each execution of a journal have been copied; -1: all of them."""
+        query = "SELECT execution, events FROM copied WHERE journal = ?"
+        with self._reader(PATIENCE) as search:
+            return dict(search.db.execute(query, (journal,)).fetchall())
 
     @contextmanager
     def _reader(self, within: float) -> Iterator[Search]:
