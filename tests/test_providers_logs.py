@@ -162,7 +162,8 @@ def test_P9_what_steps_print_is_no_command_of_the_host(
 ) -> None:
     case = msgspec.json.decode((HERE / f"{name}.json").read_bytes(), type=Environment)
     workspace.write(EVIL)
-    ended = workspace.run("run", **case.environ)
+    workspace.environ |= case.environ
+    ended = workspace.run("run")
     assert ended.code == 1
     lines = ended.err.replace("\n\x1b[0K", "\r\x1b[0K").split("\n")  # as it was written
     assert [command.name for line in lines if (command := hear(line))] == ours
@@ -171,6 +172,7 @@ def test_P9_what_steps_print_is_no_command_of_the_host(
 def test_where_there_are_no_groups_a_step_has_its_line(workspace: Workspace) -> None:
     case = msgspec.json.decode((HERE / "jenkins-branch.json").read_bytes(), type=Environment)
     workspace.write("name: Plain\njobs: { plain: { steps: [{ name: Greet, run: echo hello }] } }")
-    ended = workspace.run("run", **case.environ)
+    workspace.environ |= case.environ
+    ended = workspace.run("run")
     assert "Greet" in ended.err
     assert "\x1b" not in ended.err
