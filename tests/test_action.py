@@ -1,12 +1,17 @@
 """The action, without its container: inputs become a run, and its end outputs and a page."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Ended, Workspace, by_level
+from runner import manifest
+from runner.cli import inputs
+from runner.cli.action import written
+from runner.pipeline import Job
+from tests.conftest import KEY, Ended, Workspace, by_level
 from tests.intake_server import Server
 
 PIPELINE = """
@@ -153,6 +158,164 @@ def test_T1_our_own_commit_runs_whoever_caused_the_event(action: Action) -> None
     assert action.run({"job": "build"}, GITHUB_EVENT_NAME="workflow_run").code == 0
     other = {"GITHUB_EVENT_NAME": "workflow_run", "GITHUB_SHA": "f" * 40}
     assert action.run({"job": "build"}, **other).code == 5
+
+
+ODDITIES = """
+name: "Odd::set-output name=a::b"
+jobs:
+  quiet:
+    name: "::add-mask::quiet"
+    steps:
+      - echo '::add-path::/evil'; echo '##[set-env name=A]b'; printf '\\r::warning::x\\n'
+  loud:
+    steps:
+      - annotations: true
+        run: |
+          echo '::warning file=a.py,line=3::key is hunter2-hunter2'
+          echo '::add-mask::evil'
+          echo '::notice::two::add-mask::three'
+  broken:
+    steps:
+      - { working-directory: src, run: python3 bad.py, name: "%0A::error::x" }
+"""
+
+
+def heard(text: str) -> list[str]:
+    """The commands that GitHub's runner would carry out (``ActionCommandManager``)."""
+    token, found = "", []
+    for line in re.split(r"[\n\r]", text):
+        command = line.lstrip()
+        if token and command in {f"::{token}::", f"##[{token}]"}:
+            token = ""
+        elif not token and command.startswith("::stop-commands::"):
+            token = command.removeprefix("::stop-commands::")
+        elif not token and re.match(r"::[\w-]+( .*?)?::", command):
+            found.append(command)
+        elif not token and re.search(r"##\[[\w-]+", line):
+            found.append(line)
+    return found
+
+
+def test_T12_only_our_commands_and_allowed_annotations_are_heard(action: Action) -> None:
+    action.workspace.write(ODDITIES, "sub/pipeline.yml")
+    source = action.workspace.path / "sub/src"
+    source.mkdir()
+    (source / "bad.py").write_text("import os\nraise ValueError('no::x')\n")
+    done = action.run({"pipeline": "sub/pipeline.yml"}, DEPLOY_TOKEN="hunter2-hunter2")
+    assert done.code == 1, done.text
+    commands = [line for line in heard(done.text) if not re.match("::(end)?group", line)]
+    assert sorted(commands) == [
+        "::error file=sub/src/bad.py,line=2::%250A::error::x: ExitCode: ValueError: no::x",
+        "::notice::two::add-mask::three",
+        "::warning file=a.py,line=3::key is ***",
+    ]
+
+
+def test_mistakes_in_the_file_are_noted_beside_it(action: Action) -> None:
+    action.workspace.write("name: A\njobs:\n  a: { steps: ['true'], imege: '::x' }\n")
+    done = action.run({})
+    assert done.code == 2
+    (noted,) = heard(done.text)
+    assert noted.startswith("::error file=pipeline.yml,line=3::")
+    assert action.outputs["status"] == "error"
+
+
+@pytest.mark.parametrize("file", ["output", "page"])
+def test_T13_a_pipe_in_place_of_a_file_is_not_waited_for(action: Action, file: str) -> None:
+    path = getattr(action, file)
+    done = action.run({"steps": f"rm {path}; mkfifo {path}"})
+    assert done.code == 0, done.text
+    assert "warning" in done.err
+
+
+def test_the_page_leaves_room_for_what_stands_there(action: Action) -> None:
+    filler = "python3 -c \"print('x' * 900_000)\" >> {}"
+    page = filler.format(action.page)
+    summary = filler.format("$SIGNALBOX_SUMMARY")
+    done = action.run({"steps": f"{page}\n{summary}"})
+    assert done.code == 0, done.text
+    assert "Steps" in action.page.read_text()
+    assert action.page.stat().st_size <= 1024 * 1024
+
+
+def test_the_report_is_a_page_to_upload(action: Action) -> None:
+    done = action.run({"job": "build", "report": "page.html"})
+    assert done.code == 0, done.text
+    assert action.outputs["report"] == "page.html"
+    assert "<!doctype html" in (action.workspace.path / "page.html").read_text().lower()
+
+
+def test_T16_a_pipe_in_place_of_the_report_is_not_opened(action: Action) -> None:
+    done = action.run({"steps": "mkfifo page.html", "report": "page.html"})
+    assert done.code == 0, done.text
+    assert action.outputs["report"] == ""
+    assert "page.html is no file" in done.err
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "said"),
+    [("check", 0, "no mistakes"), ("plan", 0, "deploy"), ("flush", 2, "nowhere to send")],
+)
+def test_another_command_by_input(action: Action, asked: str, code: int, said: str) -> None:
+    done = action.run({"command": asked})
+    assert (done.code, said in done.text) == (code, True), done.text
+    assert action.outputs["status"] == ("error" if code else "success")
+    assert not heard(done.text)
+    assert "building" not in done.text
+
+
+def test_job_logs_by_input(action: Action, server: Server) -> None:
+    inputs = {"api-key": KEY, "intake-url": server.url, "logs": "true", "job": "build"}
+    done = action.run(inputs)
+    assert done.code == 0, done.text
+    assert "building for staging" in [line["message"] for line in server.lines("build")]
+    assert action.run({"logs": "maybe"}).code == 2
+
+
+def test_an_image_for_commands_in_place(action: Action) -> None:
+    assert action.run({"image": "debian:bookworm-slim"}).code == 2
+    text = inputs.Inputs({"INPUT_STEPS": "true", "INPUT_IMAGE": "registry.test/$x:1"})
+    (job,) = manifest.load(written(text).encode(), "input steps").jobs
+    assert isinstance(job, Job)
+    assert (job.image, job.steps[0].run) == ("registry.test/$$x:1", "true")
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        ({"PLUGIN_TAGS": "a:1,b:2"}, ("a:1", "b:2")),
+        ({"PLUGIN_TAGS": "a:1,2\nb:3"}, ("a:1,2", "b:3")),
+        ({"PLUGIN_TAGS": '{"a": 1, "b": "x,y"}'}, ("a:1", "b:x,y")),
+        ({"PLUGIN_TAGS": '["a:1", "b:2,3"]'}, ("a:1", "b:2,3")),
+        ({"PLUGIN_TAGS": "[not json"}, ("[not json",)),
+        ({"PLUGIN_TAGS": "a:1", "INPUT_TAGS": "b:2,3"}, ("b:2,3",)),
+        ({"PLUGIN_TAGS": "a:1", "INPUT_TAGS": " "}, ("a:1",)),
+    ],
+)
+def test_a_plugins_lists_and_maps_are_lines(given: dict[str, str], lines: tuple[str, ...]) -> None:
+    assert inputs.Inputs(given).lines("tags") == lines
+
+
+def test_a_step_is_not_split_at_its_commas() -> None:
+    commands = inputs.Inputs({"PLUGIN_STEPS": "cut -d, -f1"})
+    assert commands.lines("steps") == ("cut -d, -f1",)
+    listed = inputs.Inputs({"PLUGIN_STEPS": '["make a,b", "make c"]'})
+    assert listed.lines("steps") == ("make a,b", "make c")
+
+
+def test_T1_another_spelling_does_not_outvote_the_runners_own() -> None:
+    for order in (1, -1):
+        both = {"INPUT_ALLOW-UNTRUSTED": "false", "INPUT_ALLOW_UNTRUSTED": "true"}
+        assert inputs.Inputs(dict([*both.items()][::order]))["allow-untrusted"] == "false"
+
+
+def test_T1_a_fork_beside_our_own_checkout_is_refused(action: Action) -> None:
+    fork = Workspace(action.workspace.path / "pr", action.workspace.path)
+    shutil.copytree(action.workspace.path, fork.path)
+    fork.write(PIPELINE.replace("Docs", "Evil"))
+    fork.commit()
+    done = action.run({"pipeline": "pr/pipeline.yml"}, GITHUB_EVENT_NAME="pull_request_target")
+    assert done.code == 5, done.text
 
 
 def test_T13_a_file_that_a_step_turned_into_a_link_is_not_followed(

@@ -42,15 +42,23 @@ def command(post: bool) -> int:
     environ = {**os.environ, **inputs.settings()}
     if post:
         return _post(inputs, environ)
+    handover = Handover(environ, _warn)
+    try:
+        return _carry_out(inputs, environ, handover)
+    except SignalboxError as error:
+        handover.failed(error)
+        raise
+
+
+def _carry_out(inputs: Inputs, environ: Mapping[str, str], handover: Handover) -> int:
     asked = inputs.choice("command", *_COMMANDS)
     blocked = inputs.choice("blocked", "success", "failure")
     if inputs.choice("allow-untrusted", "false", "true") == "false":
         refuse_untrusted(os.environ, inputs["pipeline"])
     if asked != "run":
-        return _other(asked, inputs, environ)
+        return _other(asked, inputs, environ, handover)
     _bring(inputs, environ)
     request = _request(inputs, environ)
-    handover = Handover(environ, _warn)
     code = launch.run(request, environ)
     state = places.state(request.options.state, environ, request.place.workspace)
     handover.write(state, code, inputs["report"])
@@ -76,14 +84,13 @@ def _post(inputs: Inputs, environ: Mapping[str, str]) -> int:
     return SUCCESS
 
 
-def _other(asked: str, inputs: Inputs, environ: Mapping[str, str]) -> int:
+def _other(asked: str, inputs: Inputs, environ: Mapping[str, str], handover: Handover) -> int:
     """Another command than ``run``, as at a desk; what it prints cannot steer the CI."""
     from runner import cli  # noqa: PLC0415
 
     os.environ.update(environ)
     files = [] if asked == "flush" else [inputs["pipeline"]]
     state = ["--state", inputs["state"]] if asked == "flush" and inputs["state"] else []
-    handover = Handover(environ, _warn)
     with handover.quiet():
         code = cli.run([asked, *filter(None, (*state, *files))])
     handover.end(code)

@@ -15,10 +15,18 @@ import click
 
 from runner import execution, intake, providers, report
 from runner.cli import past, settings
-from runner.errors import BLOCKED, INTERRUPTED, SUCCESS, TERMINATED, SignalboxError
+from runner.errors import (
+    BLOCKED,
+    INTERRUPTED,
+    SUCCESS,
+    TERMINATED,
+    PipelineFileError,
+    SignalboxError,
+)
 from runner.event import Status
 from runner.journal import Journal, Stored
 from runner.report import markdown
+from runner.terminal import plain
 
 _STATUS: Final = {
     SUCCESS: Status.SUCCESS,
@@ -50,6 +58,20 @@ class Handover:
         status = _STATUS.get(code, Status.ERROR).value
         entries = self._provider.outputs({"status": status, **(outputs or {})})
         self._append(self._provider.outputs_path, entries)
+
+    def failed(self, error: SignalboxError) -> None:
+        """Nothing could begin: say so on the run's page, at the mistakes if it is a file's."""
+        self.end(error.exit_code)
+        if isinstance(error, PipelineFileError):
+            for one in error.mistakes:
+                self._annotate(one.message, file=error.file, line=one.line)
+        else:
+            self._annotate(error.message)
+
+    def _annotate(self, message: str, *, file: str = "", line: int = 0) -> None:
+        click.echo(
+            self._provider.annotation(plain(message), file=file, line=line), err=True, nl=False
+        )
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:

@@ -32,6 +32,12 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         """The file as a person at ``workspace`` would name it."""
         return os.path.relpath(self.file, self.workspace)
 
+    def within(self, path: str) -> str:
+        """A path that is relative to ``directory`` as one of the repository, which CIs annotate."""
+        found = os.path.normpath(os.path.join(self.directory, path))
+        inside = os.path.relpath(found, self.workspace)
+        return path if inside.startswith("..") else inside
+
 
 def place(file: str | None) -> Place:
     """The pipeline file named, or the one found here or above; raises ``UsageError``."""

@@ -230,7 +230,8 @@ class Setup:
         )
 
     def _folds(self) -> Folding | None:
-        return Folding(self._host, self.clock) if self._host.folds else None
+        place = self.request.place
+        return Folding(self._host, self.clock, place) if self._host.folds else None
 
     def surroundings(self, execution: Execution, runs: str, console: Screen) -> Surroundings:
         """What its jobs find around them; ``runs`` is where their logs lie."""
@@ -238,7 +239,7 @@ class Setup:
         base = environment.inherited(self.environ, request.plan.pipeline.secrets)
         return Surroundings(
             execution=execution,
-            executor=self.engine.executor(execution, request.place, runs),
+            executor=self.engine.executor(execution, request.place, runs, self.masker.bytes),
             masker=self.masker,
             screen=console,
             clock=self.clock,

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from runner.cli import screen
+from runner.cli import places, screen
 from runner.console import Console, Folds, Scene
 from runner.execution import Clock, Execution
 from runner.journal import Journal
@@ -44,8 +44,8 @@ def _stream() -> io.FileIO:
 class Folding:
     """A host CI's marks, as the console asks for them."""
 
-    def __init__(self, provider: Provider, clock: Clock) -> None:
-        self._provider, self._clock = provider, clock
+    def __init__(self, provider: Provider, clock: Clock, place: places.Place) -> None:
+        self._provider, self._clock, self._place = provider, clock, place
         self._groups = 0
 
     def group(self, title: str) -> str:
@@ -60,6 +60,7 @@ class Folding:
     def annotation(self, message: str, file: str, line: int, kind: str) -> str:
         """A message beside the code."""
         known: Kind = "warning" if kind == "warning" else "error"
+        file = self._place.within(file) if file else ""
         return self._provider.annotation(message, kind=known, file=file, line=line)
 
     def quiet(self, token: str) -> str:

@@ -203,8 +203,7 @@ def test_where_nothing_is_left_the_post_step_is_silent(image: str, tmp_path: Pat
 
 def test_T1_a_forks_checkout_is_refused_before_anything_runs(image: str, tmp_path: Path) -> None:
     runner = RunnerJob(tmp_path, image, PIPELINE)
-    foreign = {"GITHUB_EVENT_NAME": "pull_request_target", "GITHUB_SHA": "f" * 40}
-    code, printed = runner.run({}, **foreign)
+    code, printed = runner.run({}, GITHUB_EVENT_NAME="pull_request_target", GITHUB_SHA="f" * 40)
     assert code == 5, printed
     assert not (runner.workspace / "site").exists()
 
