@@ -38,13 +38,15 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     """How a process ended: a value, never an exception.
 
     ``code`` is the exit code as a shell says it (128 + n by signal n); ``message`` says what the
-    executor knows beyond it (which directory is missing).
+    executor knows beyond it (which directory is missing). ``output`` is what was printed elsewhere
+    than to the step's sink: by a service that is not well.
     """
 
     code: int
     reason: Reason = Reason.EXITED
     signal: int = 0
     message: str = ""
+    output: bytes = b""
 
     @property
     def ok(self) -> bool:

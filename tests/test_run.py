@@ -320,7 +320,7 @@ def test_K1_without_an_engine_nothing_runs_if_a_selected_job_has_an_image(
     workspace.environ["DOCKER_HOST"] = f"unix://{workspace.path}/no.sock"
     ended = workspace.run("run")
     assert ended.code == 4
-    assert "an image: there" in ended.err
+    assert "need one: there" in ended.err
     assert "no.sock (as DOCKER_HOST says): there is no such socket" in ended.err
     assert not (workspace.path / "ran").exists()
     assert workspace.run("run", "--only", "here").code == 0

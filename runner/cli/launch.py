@@ -196,6 +196,8 @@ def _carry_out(setup: Setup) -> tuple[int, str]:
         fail_fast=request.options.fail_fast,
     )
 
+    setup.engine.sweep(journal, setup.voice.warn)
+
     def stop(number: int) -> None:
         setup.voice.stopping()
         engine.cancel(number)
@@ -206,6 +208,7 @@ def _carry_out(setup: Setup) -> tuple[int, str]:
         if not give_back(request.place.workspace, execution.start, within=patience):
             setup.voice.warn("not every file in the workspace was given to its owner")
         delivered = backstage.end(interrupted=bool(finished.signal))
+    setup.engine.settle()
     if setup.environ.get("SIGNALBOX_STATE_KEY"):
         from runner.cli import custody  # noqa: PLC0415
 

@@ -124,7 +124,7 @@ class Worker(threading.Thread):
             place = self._place(job_id, directory)
             opened = place if isinstance(place, Exit) else around.executor.open(place, self.stop)
             if isinstance(opened, Exit):
-                start, end = self._refused(opened)
+                start, end = self._refused(opened, transcript)
             else:
                 with contextlib.closing(opened):
                     start, end = self._through(opened, transcript)
@@ -147,14 +147,17 @@ class Worker(threading.Thread):
         self._carry_out(session, transcript)
         return start, self._around.clock()
 
-    def _refused(self, why: Exit) -> tuple[int, int]:
+    def _refused(self, why: Exit, transcript: Transcript) -> tuple[int, int]:
         """There is no place for the job: all its time was spent in the queue."""
         at = self._around.clock()
         self._begin(at, {})
         from runner import failure  # noqa: PLC0415 - as in ``_why``
 
+        if why.output:
+            transcript.write(why.output)
+            transcript.end()
         said = msgspec.structs.replace(why, message=self._around.masker.text(why.message))
-        self._failure = failure.explain(said, b"", limit=None).failure
+        self._failure = failure.explain(said, transcript.tail(), limit=None).failure
         return at, at
 
     def _place(self, job_id: str, directory: str) -> Place | Exit:

@@ -13,19 +13,15 @@ from typing import Any, Final
 
 import docker.errors
 import msgspec
-from docker import APIClient
 from docker.tls import TLSConfig
 
 from runner.errors import SurroundingsError
+from runner.executors.docker.calls import PATIENCE, Client
 
 GREETING: Final = 5.0
 """Seconds in which an engine says who it is; one that is slower is taken for absent."""
-PATIENCE: Final = 120
-"""Seconds for one answer: a loaded engine starts a container in half a minute."""
 CONNECTIONS: Final = 64
 """Kept open: every running job uses one or two."""
-Client = APIClient
-"""What others call it who may not know the library."""
 DEFAULT: Final = "unix:///var/run/docker.sock"
 
 
@@ -55,11 +51,11 @@ def configuration(environ: Mapping[str, str]) -> str:
     return environ.get("DOCKER_CONFIG") or os.path.join(environ.get("HOME", "/"), ".docker")
 
 
-def connect(environ: Mapping[str, str]) -> APIClient:
+def connect(environ: Mapping[str, str]) -> Client:
     """A client of the engine; raises ``SurroundingsError`` when none answers."""
     place = address(environ)
     try:
-        api = APIClient(
+        api = Client(
             base_url=place.url,
             version="auto",
             timeout=GREETING,  # type: ignore[arg-type]  # requests takes fractions, too
@@ -73,7 +69,7 @@ def connect(environ: Mapping[str, str]) -> APIClient:
             f"no Docker engine answers at {place.url} ({place.why}): {_cause(error)}",
             "start one, or say with DOCKER_HOST where it is",
         ) from error
-    api.timeout = PATIENCE
+    api.timeout = int(PATIENCE)
     return api
 
 

@@ -52,14 +52,13 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
 def create(api: APIClient, owner: Owner, place: Place, shape: Shape) -> str:
     """A container that is not started yet; its id."""
-    lasts = int(place.limit) + SLACK
     made: dict[str, Any] = api.create_container(
         image=shape.image.id,
-        entrypoint=script.keeper(lasts, shape.pipe),
+        entrypoint=script.keeper(lasts(place), shape.pipe),
         command=[],
         user=shape.user,
         name=labels.name(place.job_id),
-        labels=labels.made(owner, job=place.job_id, expires=int(time.time()) + lasts),
+        labels=labelled(owner, place),
         healthcheck={"test": ["NONE"]},
         host_config=_bounds(api, place, shape),
     )
@@ -81,6 +80,16 @@ def _bounds(api: APIClient, place: Place, shape: Shape) -> dict[str, Any]:
         network_mode=shape.network or None,
         log_config=LogConfig(type="none"),
     )
+
+
+def lasts(place: Place) -> int:
+    """Seconds after which whatever was made for a job ends by itself."""
+    return int(place.limit) + SLACK
+
+
+def labelled(owner: Owner, place: Place) -> dict[str, str]:
+    """The labels of whatever is made for a job now."""
+    return labels.made(owner, job=place.job_id, expires=int(time.time()) + lasts(place))
 
 
 def user(declared: str, workspace: str) -> str:

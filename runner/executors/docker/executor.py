@@ -12,15 +12,17 @@ from typing import Final
 
 import docker.errors
 import msgspec
-from docker import APIClient
 
-from runner.executors import Place, Stop
+from runner.executors import Executor, Place, Session, Stop
 from runner.executors.docker import container
+from runner.executors.docker.calls import Client, unless_stopped
 from runner.executors.docker.container import Shape
 from runner.executors.docker.image import Image, Images
 from runner.executors.docker.labels import Owner
 from runner.executors.docker.mapping import Mapping as Ways
 from runner.executors.docker.mapping import View
+from runner.executors.docker.services import READY as SERVED
+from runner.executors.docker.services import Order, Services
 from runner.executors.docker.session import DockerSession, Home
 from runner.executors.docker.stream import ready
 from runner.executors.shell import NotStartedError
@@ -39,6 +41,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """A file in the workspace, by which a container proves that it has the same one."""
     runs: str
     """The execution's own directory."""
+    mask: Callable[[bytes], bytes]
+    """What may be written of what services print."""
     pinned: Mapping[str, str] = {}
     """Digests of images, by name, that earlier executions of the chain ran in."""
 
@@ -47,7 +51,7 @@ class DockerExecutor:
     """Runs steps in containers of one engine."""
 
     def __init__(
-        self, api: APIClient, around: Around, monotonic: Callable[[], float] = time.monotonic
+        self, api: Client, around: Around, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._api, self._around, self._monotonic = api, around, monotonic
         self._images = Images(api, around.pinned)
@@ -58,41 +62,58 @@ class DockerExecutor:
         self._images.want(images)
 
     def open(self, place: Place, stop: Stop) -> DockerSession | Exit:
-        """A container for one job."""
+        """A container for one job, and its services."""
         try:
             image = self._images.get(place.image, place.pull, stop)
-            return self._open(place, image)
+            opened = unless_stopped(lambda: self._open(place, image, stop), stop, _close)
         except NotStartedError as refused:
             return refused.exit
         except (docker.errors.DockerException, OSError) as error:
             return _not_started(place, str(getattr(error, "explanation", None) or error))
+        return opened or _stopped(stop)
 
-    def _open(self, place: Place, image: Image) -> DockerSession:
-        with contextlib.ExitStack() as held:
+    def beside(self, place: Place, stop: Stop, here: Executor) -> Session | Exit:
+        """A place ``here`` for one job, with its services in containers beside it."""
+        try:
+            served = unless_stopped(lambda: self._beside(place, stop), stop, _close)
+        except NotStartedError as refused:
+            return refused.exit
+        if served is None:
+            return _stopped(stop)
+        opened = here.open(place, stop)
+        if isinstance(opened, Exit):
+            served.close()
+            return opened
+        return Beside(opened, served)
+
+    def _beside(self, place: Place, stop: Stop) -> contextlib.ExitStack:
+        with contextlib.ExitStack() as made:
+            self._serve(place, "", stop, made)
+            return made.pop_all()
+
+    def _open(self, place: Place, image: Image, stop: Stop) -> DockerSession:
+        with contextlib.ExitStack() as made, _greeting(place.directory) as (pipe, fd):
             _let_everybody_in(place.directory)
-            pipe, fd = held.enter_context(_greeting(place.directory))
+            network = self._serve(place, image.id, stop, made)
 
             def make(view: View) -> str:
                 shape = Shape(
                     image=image,
                     user=container.user(place.user, self._around.workspace),
                     mounts=view.mounts,
-                    network="",
+                    network=network,
                     pipe=pipe,
                 )
                 return container.create(self._api, self._around.owner, place, shape)
 
-            made, _ = self._mapping(place).create(make)
-            leaving = contextlib.ExitStack()
-            leaving.callback(container.remove, self._api, made)
-            with contextlib.ExitStack() as failing:
-                failing.push(leaving)
-                self._api.start(made)
-                pipes = _greeted(fd)
-                failing.pop_all()
+            job, _ = self._mapping(place).create(make)
+            made.callback(container.remove, self._api, job)
+            self._api.start(job)
+            pipes = _greeted(fd)
+            leaving = made.pop_all()
         home = Home(
             api=self._api,
-            container=made,
+            container=job,
             job_id=place.job_id,
             directory=place.directory,
             pipes=pipes,
@@ -100,12 +121,50 @@ class DockerExecutor:
         )
         return DockerSession(home, self._monotonic, leaving.close)
 
+    def _serve(self, place: Place, keeper: str, stop: Stop, made: contextlib.ExitStack) -> str:
+        """Start the job's services; the network on which they are, or none."""
+        if not place.services:
+            return ""
+        order = Order(
+            services=place.services,
+            job=place.job_id,
+            labels=container.labelled(self._around.owner, place),
+            seconds=container.lasts(place) + int(SERVED),
+            pull=place.pull,
+            keeper=keeper,
+            published=not place.image,
+            keep=lambda name, log: self._keep(f"{place.job_id}.{name}.log", log),
+        )
+        services = Services(self._api, self._images, order, self._monotonic)
+        made.callback(services.close)
+        services.start(stop)
+        return services.network
+
+    def _keep(self, name: str, log: bytes) -> None:
+        """A service's log, beside those of the jobs."""
+        with contextlib.suppress(OSError), open(f"{self._around.runs}/{name}", "wb") as file:
+            file.write(self._around.mask(log))
+
     def _mapping(self, place: Place) -> Ways:
         if self._ways is None:
             around = self._around
             witnesses = (around.witness, os.path.join(place.directory, "tags"))
             self._ways = Ways(self._api, (around.workspace, around.runs), witnesses)
         return self._ways
+
+
+class Beside:
+    """A job that runs here, and its services in containers."""
+
+    def __init__(self, here: Session, services: contextlib.ExitStack) -> None:
+        self._here, self._services = here, services
+        self.facts = here.facts
+        self.run = here.run
+
+    def close(self) -> None:
+        """The job first."""
+        self._here.close()
+        self._services.close()
 
 
 def _facts(image: Image) -> dict[str, str]:
@@ -116,6 +175,16 @@ def _facts(image: Image) -> dict[str, str]:
         "image.platform": image.platform,
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _stopped(stop: Stop) -> Exit:
+    assert stop.reason is not None  # noqa: S101 - nothing else ends an opening early
+    return Exit(code=143, signal=15, reason=stop.reason, message="it was still being started")
+
+
+def _close(late: DockerSession | contextlib.ExitStack) -> None:
+    """Nobody waits for it any more."""
+    late.close()
 
 
 def _not_started(place: Place, why: str) -> Exit:

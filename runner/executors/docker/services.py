@@ -11,7 +11,7 @@ the kernel ends them, whatever has become of us.
 import contextlib
 import shlex
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import docker.errors
@@ -34,8 +34,7 @@ ATTEMPT: Final = 30.0
 PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts; the last is for all that follow."""
 SHOWN: Final = 50
-SHOWN_LETTERS: Final = 4000
-"""Lines of a log that are shown when a service is not well, and letters: an error has 5000."""
+"""Lines of a log that are shown when a service is not well."""
 KEPT: Final = 1024 * 1024
 _LOG: Final = LogConfig(type="json-file", config={"max-size": "5m", "max-file": "2"})
 """Whatever the engine's own driver: it must be possible to read it, and it must be bounded."""
@@ -50,17 +49,20 @@ _Errors: Final = (docker.errors.DockerException, OSError)
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What a job asks for. ``labels`` are for all that is made, ``seconds`` until its time is up.
-
-    ``published``: the job itself runs in no container, and reaches the ports on 127.0.0.1.
+    ``keep`` gets what each has printed, by name, in the end. ``published``: the job itself runs in
+    no container, and reaches the ports on 127.0.0.1.
     """
 
     services: Mapping[str, Service]
     job: str
     labels: Mapping[str, str]
     seconds: int
+    pull: str = ""
+    """When their images are pulled."""
     keeper: str = ""
     """An image with a shell, for the keeper; empty: the services' own are tried."""
     published: bool = False
+    keep: Callable[[str, bytes], object]
 
 
 class Services:
@@ -80,7 +82,7 @@ class Services:
         try:
             self._make_network()
             images = {
-                name: self._images.get(service.image, "", stop).id
+                name: self._images.get(service.image, self._order.pull, stop).id
                 for name, service in self._order.services.items()
             }
             self._keep(self._order.keeper, *images.values())
@@ -95,15 +97,13 @@ class Services:
             why = f"the engine does not answer: {error}"
             raise NotStartedError(_exit(Reason.CONTAINER_START, why)) from error
 
-    def logs(self) -> Iterator[tuple[str, bytes]]:
-        """The end of what each has printed, as far as it can be had."""
-        for name in self._started:
-            yield name, self._log(name)[-KEPT:]
-
     def close(self) -> None:
         """Remove them and their network. Idempotent, never raises; what an engine that is gone does
         not remove is left to ``sweep``.
         """
+        for name in self._started:
+            if log := self._log(name)[-KEPT:]:
+                self._order.keep(name, log)
         started, self._started = self._started, {}
         keeper, self._keeper = self._keeper, ""
         network, self.network = self.network, ""
@@ -164,7 +164,7 @@ class Services:
             name=labels.name(self._order.job),
             hostname=name,
             labels=dict(self._order.labels),
-            ports=list(ports),
+            ports=[tuple(port.split("/")) for port in ports],
             networking_config=self._api.create_networking_config(endpoint),
             host_config=self._bounds(
                 network_mode=self.network,
@@ -217,11 +217,15 @@ class Services:
             raise self._unwell(watch.name, str(gone)) from gone
 
     def _unwell(self, name: str, why: str) -> NotStartedError:
-        lines = self._log(name).decode(errors="replace").splitlines()[-SHOWN:]
-        log = "\n".join(lines)[-SHOWN_LETTERS:].strip()
-        printed = f"It printed:\n{log}" if log else "It printed nothing."
-        message = f"service {name} is not ready: {why}\n{printed}"
-        return NotStartedError(_exit(Reason.SERVICE_UNHEALTHY, message))
+        lines = self._log(name).splitlines(keepends=True)[-SHOWN:]
+        return NotStartedError(
+            Exit(
+                code=1,
+                reason=Reason.SERVICE_UNHEALTHY,
+                message=f"{name}: {why}",
+                output=b"".join((f"the service {name} printed:\n".encode(), *lines)),
+            )
+        )
 
     def _log(self, name: str) -> bytes:
         with contextlib.suppress(*_Errors):

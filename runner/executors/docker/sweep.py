@@ -15,6 +15,8 @@ from docker import APIClient
 
 from runner.executors.docker import labels
 
+ERRORS: Final = (docker.errors.DockerException, OSError)
+"""When no engine answers."""
 ABANDONED: Final = 24 * 3600
 """Seconds after its time was up until something of another state directory is nobody's: that
 directory may be gone for good, and an engine has some thirty networks in all."""

@@ -1,0 +1,111 @@
+"""A client of the engine whose patience has bounds, and calls that nobody has to wait for.
+
+Owns how long an engine that does not answer is waited for: the SDK knows one time for all calls,
+and cannot be interrupted. What is called is the callers' business.
+"""
+
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+from docker import APIClient
+
+from runner.executors import Stop
+
+PATIENCE: Final = 120.0
+"""Seconds for one answer: a loaded engine starts a container in half a minute."""
+BRISK: Final = 3.0
+"""The same while a job is being ended: a host CI gives 7.5 s for everything."""
+
+_T = TypeVar("_T")
+
+
+class Client(APIClient):
+    """A client that is less patient for a while, in one thread."""
+
+    _patience = threading.local()
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Wait at most so long for each answer, meanwhile."""
+        before = getattr(self._patience, "seconds", PATIENCE)
+        self._patience.seconds = min(seconds, before)
+        try:
+            yield
+        finally:
+            self._patience.seconds = before
+
+    def _set_request_timeout(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The one place by which every request of the SDK goes."""
+        kwargs.setdefault("timeout", getattr(self._patience, "seconds", self.timeout))
+        return kwargs
+
+
+def unless_stopped(call: Callable[[], _T], stop: Stop, late: Callable[[_T], object]) -> _T | None:
+    """What ``call`` returns or raises; None when somebody asks to stop before it has.
+
+    Then it goes on in a thread of its own, and ``late`` is given what it returns in the end.
+    """
+    if stop.reason is not None:
+        return None
+    running = _Running(call)
+    running.start()
+    if running.is_over(stop):
+        return running.result()  # type: ignore[no-any-return]
+    running.leave(late)
+    return None
+
+
+class _Running(threading.Thread):
+    """One call, while somebody waits for it and after."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        super().__init__(name="engine", daemon=True)
+        self._call = call
+        self._late: Callable[[Any], object] | None = None
+        self._lock = threading.Lock()
+        self._over = False
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self._returned: Any = None
+        self._raised: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._returned = self._call()
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            self._raised = error
+        with self._lock:
+            self._over = True
+            os.eventfd_write(self._fd, 1)
+        if self._late:
+            self._hand_over(self._late)
+
+    def is_over(self, stop: Stop) -> bool:
+        """Wait; False: somebody asks to stop."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        poll.register(stop.fd, select.POLLIN)
+        return self._fd in {fd for fd, _ in poll.poll()}
+
+    def result(self) -> Any:
+        """Of a call that is over."""
+        os.close(self._fd)
+        if self._raised is not None:
+            raise self._raised
+        return self._returned
+
+    def leave(self, late: Callable[[Any], object]) -> None:
+        """Nobody waits any more."""
+        with self._lock:
+            if not self._over:
+                self._late = late
+                return
+        self._hand_over(late)
+
+    def _hand_over(self, late: Callable[[Any], object]) -> None:
+        os.close(self._fd)
+        if self._raised is None:
+            late(self._returned)
