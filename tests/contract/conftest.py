@@ -5,6 +5,7 @@ A new executor adds its name to ``EXECUTORS`` and a branch to ``executor``; the 
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Timer
@@ -16,25 +17,28 @@ import pytest
 from runner.executors import Command, Executor, Place, Session, Stop
 from runner.executors.docker import connection, labels
 from runner.executors.docker.executor import Around, DockerExecutor
+from runner.executors.docker.session import DockerSession
 from runner.executors.process import ProcessExecutor
 from runner.notice import Exit, Reason
 from tests.container import engine
 
 EXECUTORS: Final = ("process",)
 HOSTILE: Final = Path(__file__).with_name("hostile")
-IMAGE: Final = engine.MADE
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
 class Memory:
     """A sink that keeps everything, and when the executor said that nothing came."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: Callable[[], None] = lambda: None) -> None:
         self.pieces: list[bytes] = []
         self.idles: list[bytes] = []
+        self._first = first
 
     def write(self, piece: bytes) -> None:
         self.pieces.append(piece)
+        if len(self.pieces) == 1:
+            self._first()
 
     def idle(self) -> None:
         self.idles.append(self.text)
@@ -60,6 +64,11 @@ class Job:
     def __init__(self, session: Session, workspace: Path) -> None:
         self.session = session
         self.workspace = workspace
+        contained = isinstance(session, DockerSession)
+        self.own = {b"HOME", b"HOSTNAME", b"PWD"} if contained else set()
+        """Variables that the place itself sets."""
+        self.slack = 3.0 if contained else 0.0
+        """Seconds that an engine may take on a loaded machine."""
 
     def run(
         self,
@@ -72,26 +81,29 @@ class Job:
         grace: float = 0.3,
         stop: Stop | None = None,
         ask: Callable[[Stop], None] | None = None,
-        after: float = 0.0,
+        after: float | None = None,
     ) -> Ran:
-        """Run a step; ``ask`` something of its stop ``after`` so long."""
+        """Run a step; ``ask`` something of its stop ``after`` so long, else at its first output."""
         command = Command(
             script=script,
             shell=shell,
             cwd=cwd or str(self.workspace),
-            env={"PATH": PATH, **(env or {})},
+            env={"PATH": PATH, "SIGNALBOX_STEP_ID": str(uuid.uuid4()), **(env or {})},
             limit=limit,
             grace=grace,
         )
-        sink, stop = Memory(), stop or Stop()
-        asking = Timer(after, lambda: ask(stop) if ask else None)
+        stop = asked = stop or Stop()
+        asking = Timer(after or 0, lambda: ask(asked) if ask else None)
+        sink = Memory(asking.start if ask and after is None else lambda: None)
         started = time.monotonic()
-        asking.start()
+        if after is not None:
+            asking.start()
         try:
             ended = self.session.run(command, sink, stop)
         finally:
             asking.cancel()
-            asking.join()
+            if asking.ident:
+                asking.join()
             stop.close()
         return Ran(
             exit=ended,
@@ -139,10 +151,9 @@ def opened_in(executor: Executor, job_id: str, workspace: Path) -> Job:
     directory = workspace.parent / "runs" / job_id
     directory.mkdir(parents=True)
     (directory / "tags").touch()
-    stop = Stop()
-    session = executor.open(
-        Place(job_id=job_id, directory=str(directory), image=IMAGE, pull="never"), stop
-    )
+    stop, image = Stop(), engine.base_image() if isinstance(executor, DockerExecutor) else ""
+    place = Place(job_id=job_id, directory=str(directory), image=image, pull="never")
+    session = executor.open(place, stop)
     stop.close()
     assert not isinstance(session, Exit), session
     return Job(session, workspace)
@@ -157,8 +168,7 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Executor:
 
 
 def _docker(request: pytest.FixtureRequest, tmp_path: Path) -> Executor:
-    request.getfixturevalue("docker_engine")
-    engine.base_image()
+    request.getfixturevalue("base")
     workspace, runs = tmp_path / "workspace", tmp_path / "runs"
     runs.mkdir()
     (tmp_path / "workspace").mkdir(exist_ok=True)
@@ -168,6 +178,7 @@ def _docker(request: pytest.FixtureRequest, tmp_path: Path) -> Executor:
         workspace=str(workspace),
         witness=str(workspace / "pipeline.yml"),
         runs=str(runs),
+        mask=bytes,
     )
     return DockerExecutor(connection.connect(os.environ), around, time.monotonic)
 

@@ -4,8 +4,10 @@ Owns the three programs and what they say. They need a POSIX shell and ``sleep``
 be installed in an image. They set no variable that a step could see.
 """
 
+import os
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -13,6 +15,7 @@ import msgspec
 from runner.executors import Command
 from runner.executors.shell import ARGUMENT_LIMIT
 
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SHELL: Final = "/bin/sh"
 
 # $1 seconds until the job's time is up, $2 a pipe of ours, to say through it that it is the same
@@ -23,16 +26,18 @@ trap '' TERM INT HUP
 exec sleep "$1"
 """
 
-# $1 directory, $2 pipe for the output or nothing, then the program and its arguments; an empty
-# program is bash where there is one. The first line is ours: the pid, or why there is none.
+# $1 directory, $2 pipe for the output or nothing, $3 a file with variables that take a detour or
+# nothing, then the program and its arguments; an empty program is bash where there is one. The
+# first line is ours: the pid, or why there is none.
 _PROLOGUE: Final = """
 if [ -n "$2" ]; then exec 3>"$2"; else exec 3>&1; fi
-cd -- "$1" 2>&- || { echo '!cwd'; exit 126; }
+cd -- "$1" 2>/dev/null || { echo '!cwd'; exit 126; }
 unset OLDPWD
-shift 2
+signalbox=$3
+shift 3
 if [ -z "$1" ]; then
   shift
-  if command -v bash >&- 2>&-; then set -- bash -eo pipefail "$@"; else set -- sh -e "$@"; fi
+  if command -v bash >/dev/null 2>&1; then set -- bash -eo pipefail "$@"; else set -- sh -e "$@"; fi
 fi
 case $1 in
 */*)
@@ -40,15 +45,16 @@ case $1 in
   [ -f "$1" ] && [ -x "$1" ] || { echo '!executable'; exit 126; } ;;
 *) command -v -- "$1" >/dev/null 2>&1 || { echo '!found'; exit 127; } ;;
 esac
+[ -z "$signalbox" ] || . "$signalbox"
 echo "$$"
 exec "$@" >&3 2>&1 3>&-
 """
 
 # $1 signal, $2 the step's first process, $3 its mark in the environment; without $2: all there are.
-# Goes on until none is left. /proc/PID/stat: the name may hold anything but is in brackets.
-# The keeper is the oldest child of the init; its pid is the least.
+# Says when it has sent the first, and goes on until none is left. /proc/PID/stat: the name may hold
+# anything but is in brackets. The keeper is the oldest child of the init; its pid is the least.
 _ENDER: Final = r"""
-found= told=' ' keeper=
+found= told=' ' keeper= fresh=1
 scan() {
   all=
   for p in /proc/[0-9]*; do
@@ -93,6 +99,7 @@ while :; do
     kill -s "$signal" "$p" 2>/dev/null && kill -s CONT "$p" 2>/dev/null
     told="$told$p "
   done
+  [ -z "$fresh" ] || { echo sent; fresh=; }
   sleep 0.02 2>/dev/null || sleep 1
 done
 """
@@ -121,11 +128,35 @@ def keeper(seconds: int, pipe: str) -> list[str]:
     return [SHELL, "-c", _KEEPER, "signalbox", str(seconds), pipe]
 
 
-def step(command: Command, pipe: str, file: str) -> list[str]:
+def step(command: Command, pipe: str, exports: str, file: str) -> list[str]:
     """Begins a step; ``file`` holds its script when it is no argument. Raises ValueError for a
     shell that cannot be read.
     """
-    return [SHELL, "-c", _PROLOGUE, "signalbox", command.cwd, pipe, *_program(command, file)]
+    program = _program(command, file)
+    return [SHELL, "-c", _PROLOGUE, "signalbox", command.cwd, pipe, exports, *program]
+
+
+def split(env: Mapping[str, str]) -> tuple[list[str], bytes]:
+    """Variables as the engine takes them, and lines for the shell for those that would not arrive:
+    its API carries text alone, and dash drops those whose name is not one for it.
+    """
+    texts, lines = [], b""
+    for name, value in env.items():
+        if NAME.fullmatch(name) and _is_text(value):
+            texts.append(f"{name}={value}")
+            continue
+        known = NAME.fullmatch(name) is not None
+        word = b"'%b'" % os.fsencode(f"{name}={value}").replace(b"'", b"'\\''")
+        lines += (b"export %b\n" if known else b'set -- env %b "$@"\n') % word
+    return texts, lines
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def needs_file(command: Command) -> bool:

@@ -100,12 +100,16 @@ class DockerSession:
         env = {**command.env, "SIGNALBOX_JOB_ID": self._home.job_id}
         _check(command, env)
         pipe, end = self._pipe(held)
-        file = self._file(command, held)
+        file = ""
+        if script.needs_file(command):
+            file = self._file(os.fsencode(command.script), held)
+        texts, lines = script.split(env)
+        exports = self._file(lines, held) if lines else ""
         try:
-            arguments = script.step(command, pipe, file)
+            arguments = script.step(command, pipe, exports, file)
         except ValueError as error:
             raise NotStartedError(_not_executable(str(error))) from error
-        stream = self._exec(arguments, env)
+        stream = self._exec(arguments, texts)
         held.callback(stream.close)
         header, rest = self._header(stream)
         if not header.pid:
@@ -118,11 +122,9 @@ class DockerSession:
         mark = f"SIGNALBOX_STEP_ID={env.get('SIGNALBOX_STEP_ID', '-')}"
         return _Step(stream=stream, pipe=end, pid=header.pid, mark=mark, first=rest)
 
-    def _exec(self, arguments: list[str], env: Mapping[str, str]) -> Stream:
+    def _exec(self, arguments: list[str], env: list[str]) -> Stream:
         try:
-            made = self._api.exec_create(
-                self._home.container, arguments, environment=[f"{k}={v}" for k, v in env.items()]
-            )
+            made = self._api.exec_create(self._home.container, arguments, environment=env)
             return Stream(self._api, made["Id"])
         except docker.errors.APIError as error:
             raise NotStartedError(self._lose(str(error.explanation))) from error
@@ -151,14 +153,13 @@ class DockerSession:
         self._pump.add(end)
         return path, end
 
-    def _file(self, command: Command, held: contextlib.ExitStack) -> str:
-        if not script.needs_file(command):
-            return ""
+    def _file(self, content: bytes, held: contextlib.ExitStack) -> str:
+        """A file of ours that the step can read."""
         path = f"{self._home.directory}/script-{os.urandom(8).hex()}"
         held.callback(_remove, path)
         with open(path, "xb") as file:
             os.chmod(path, 0o644)
-            file.write(os.fsencode(command.script))
+            file.write(content)
         return path
 
     # ── run ──────────────────────────────────────────────────────────────────────────────────────
@@ -223,7 +224,7 @@ class DockerSession:
         everything: bool,
         patience: float,
     ) -> bool:
-        """Send it until none is left; whether that is so."""
+        """Send it until none is left; whether that is so, ``patience`` seconds after the first."""
         leader = 0 if everything else step.pid
         try:
             made = self._api.exec_create(
@@ -232,18 +233,20 @@ class DockerSession:
             ender = Stream(self._api, made["Id"])
         except _Errors:
             return False
-        until = self._monotonic() + patience
+        until = self._monotonic() + patience + KILL_WAIT
+        sent = False
         try:
             self._pump.watch(ender.fd)
-            gone = False
             while (now := self._monotonic()) < until and not (stop and stop.now):
                 found = self._pump.turn(sink, min(TICK, until - now))
                 if step.stream.fd in found:
                     self._take(step.stream, sink)
-                if ender.fd in found and ender.read() is None:
-                    gone = True
-                    break
-            return gone
+                if ender.fd in found:
+                    if ender.read() is None:
+                        return True
+                    if not sent:
+                        sent, until = True, self._monotonic() + patience
+            return False
         finally:
             self._pump.ignore(ender.fd)
             ender.close()
