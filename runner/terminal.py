@@ -8,7 +8,7 @@ is ``console`` and ``cli``.
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Final
 
@@ -70,7 +70,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     def paint(self, text: str, paint: Paint | str) -> str:
         """``text`` in a colour, or as it is."""
         code = paint.value if isinstance(paint, Paint) else paint
-        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text and code else text
 
     def mark(self, mark: Mark) -> str:
         """The sign itself."""
@@ -162,11 +162,13 @@ def fit(text: str, width: int, dots: str = "…", *, middle: bool = False) -> st
     if cells(text) <= width:
         return text
     room = max(width - len(dots), 0)
-    tail = _take(reversed(text), room // 2)[::-1] if middle else ""
+    tail = _take(text[::-1], room // 2)[::-1] if middle else ""
     return _take(text, room - cells(tail)) + dots[:width] + tail
 
 
-def _take(text: Iterable[str], room: int) -> str:
+def _take(text: str, room: int) -> str:
+    if text.isascii():
+        return text[: max(room, 0)]
     taken: list[str] = []
     for char in text:
         room -= _cell(char)

@@ -17,7 +17,7 @@ import pytest
 
 from tests.intake_server import Server, intake
 
-pytest_plugins = ("tests.container.plugin",)
+pytest_plugins = ("tests.container.plugin", "tests.tmux")
 ROOT = Path(__file__).parent.parent
 KEY = "canary-0123456789abcdef0123456789ab"
 """The API key of every test: it may stand nowhere but in the request's header."""

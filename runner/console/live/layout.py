@@ -1,4 +1,4 @@
-"""The view as lines of text: rows of jobs and gates, the newest output, a foot with the keys.
+"""The view as lines of text: rows of jobs and gates, a bar that counts them, the newest output.
 
 Owns what is shown where, and what is left out when there is no room. Pure: the same board and sight
 make the same lines.
@@ -30,6 +30,7 @@ _PANE_LEAST: Final = 3
 _FOLLOWING: Final = 5
 """Rows beside a job that is followed: its output needs the room."""
 _KEYS: Final = ("↑↓ select", "⏎ follow", "a all", "q lines")
+_KEYS_IN_ASCII: Final = ("j k select", "f follow", "a all", "q lines")
 _MARKS: Final = {
     State.WAITS: (Mark.QUEUED, Paint.FAINT),
     State.READY: (Mark.QUEUED, Paint.STRONG),
@@ -83,21 +84,20 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
 def frame(board: Board, sight: Sight, look: Look, now: int, start: int) -> list[str]:
     """The lines, each narrower than the window, and fewer than it has."""
     room = sight.rows - 2
-    foot = _foot(board, sight, look, now - start)
+    bar = _bar(board, sight, look, now - start)
     if sight.followed:
-        shown = _rows(board, sight, look, now, min(_FOLLOWING, room - 2))
-        partial = [clip(sight.unfinished, sight.columns - 1)] if sight.unfinished else []
-        lines = [*partial, _rule(_following(board, sight), sight, look), *shown, foot]
+        rows = _rows(board, sight, look, now, min(_FOLLOWING, room - 2))
+        lines = [sight.unfinished] * bool(sight.unfinished) + [bar, *rows]
     else:
-        shown = _rows(board, sight, look, now, max(room - 1 - _pane_room(sight, room), 1))
-        left = room - 1 - len(shown)
-        lines = [*shown, *_pane(board, sight, look, min(PANE, left - 1)), foot]
+        rows = _rows(board, sight, look, now, room - 1 - _pane_room(sight, room))
+        newest = sight.output[-min(PANE, room - 1 - len(rows)) :]
+        lines = [*rows, bar, *told(board, newest, look)]
     return [clip(line, sight.columns - 1) for line in lines]
 
 
 def _pane_room(sight: Sight, room: int) -> int:
-    """Lines that rows leave to the newest output, its title among them."""
-    return min(len(sight.output) + 1, max(room // 3, _PANE_LEAST + 1)) if sight.output else 0
+    """Lines that rows leave to the newest output, however many they are."""
+    return min(len(sight.output), max(room // 3, _PANE_LEAST))
 
 
 # ── rows ─────────────────────────────────────────────────────────────────────────────────────────
@@ -216,14 +216,26 @@ def _waits(board: Board, row: Row, look: Look) -> str:
     return look.facts(row.question, waits or "asked when nothing else runs")
 
 
-# ── output and foot ──────────────────────────────────────────────────────────────────────────────
+# ── the bar and the output ───────────────────────────────────────────────────────────────────────
 
 
-def _pane(board: Board, sight: Sight, look: Look, room: int) -> Iterator[str]:
-    if not sight.output or room < 1:
-        return
-    yield _rule("newest output", sight, look)
-    yield from told(board, sight.output[-room:], look)
+def _bar(board: Board, sight: Sight, look: Look, elapsed: int) -> str:
+    """How long, how many, and the keys: in a line that parts rows and output."""
+    seconds = elapsed // SECOND
+    counts = ((board.count(*states), word) for word, states in _COUNTED)
+    took = f"{seconds} s" if seconds < 60 else spoken(seconds * SECOND)  # noqa: PLR2004 - s/min
+    about = f"following {board.rows[sight.followed].name}" if sight.followed else ""
+    left = look.facts(about, took, *(f"{count} {word}" for count, word in counts if count))
+    if sight.stopping:
+        left = "stopping; Ctrl-C again: at once" + look.dot + left
+    keys = look.dot.join(_KEYS if look.unicode else _KEYS_IN_ASCII)
+    dash = "─" if look.unicode else "-"
+    left = fit(left, sight.columns - 8, look.dots)
+    space = sight.columns - 5 - cells(left)
+    right = f" {keys} {dash * 2}" if sight.keys and space > cells(keys) + 8 else ""
+    line = look.paint(dash * (space - cells(right)) + right, Paint.FAINT)
+    paint = Paint.WARN if sight.stopping else ""
+    return f"{look.paint(dash * 2, Paint.FAINT)} {look.paint(left, paint)} {line}"
 
 
 def told(board: Board, output: Iterable[tuple[str, str]], look: Look) -> Iterator[str]:
@@ -235,26 +247,3 @@ def told(board: Board, output: Iterable[tuple[str, str]], look: Look) -> Iterato
         name = fit(board.rows[job].name, width, look.dots, middle=True)
         head = f"   {look.paint(pad(name, width), Paint.FAINT)} {bar} " if len(jobs) > 1 else "   "
         yield head + text
-
-
-def _following(board: Board, sight: Sight) -> str:
-    return f"following {board.rows[sight.followed].name}"
-
-
-def _rule(title: str, sight: Sight, look: Look) -> str:
-    line = "─" if look.unicode else "-"
-    title = f"{line * 2} {fit(title, sight.columns - 8, look.dots)} "
-    return look.paint(title + line * (sight.columns - 1 - cells(title)), Paint.FAINT)
-
-
-def _foot(board: Board, sight: Sight, look: Look, elapsed: int) -> str:
-    seconds = elapsed // SECOND
-    counts = ((board.count(*states), word) for word, states in _COUNTED)
-    took = f"{seconds} s" if seconds < 60 else spoken(seconds * SECOND)  # noqa: PLR2004 - s/min
-    left = look.facts(took, *(f"{count} {word}" for count, word in counts if count))
-    if sight.stopping:
-        return f"   {look.paint('stopping; Ctrl-C again: at once', Paint.WARN)}{look.dot}{left}"
-    keys = look.dot.join(_KEYS) if look.unicode else "j k select - f follow - a all - q lines"
-    space = sight.columns - 5 - cells(left) - cells(keys)
-    right = " " * space + look.paint(keys, Paint.FAINT) if space > 1 and sight.keys else ""
-    return f"   {left}{right}"
