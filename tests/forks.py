@@ -56,8 +56,6 @@ class Forks:
         )
 
     def run(self, directory: Path, environ: dict[str, str], arguments: tuple[str, ...]) -> Ended:
-        assert self._server.stdin
-        assert self._server.stdout
         out, err = directory.parent / "out", directory.parent / "err"
         asked = {
             "directory": str(directory),
@@ -66,13 +64,21 @@ class Forks:
             "out": str(out),
             "err": str(err),
         }
-        self._server.stdin.write(json.dumps(asked) + "\n")
+        code = self.ask(json.dumps(asked))
+        if code is None:
+            pytest.fail(f"still running after 30 s: {arguments}\n{err.read_text()}")
+        return Ended(code, out.read_text(errors="replace"), err.read_text(errors="replace"))
+
+    def ask(self, asked: str) -> int | None:
+        """The exit code of what is asked for, one line; None: it is still running after 30 s."""
+        assert self._server.stdin
+        assert self._server.stdout
+        self._server.stdin.write(f"{asked}\n")
         self._server.stdin.flush()
         if not select.select([self._server.stdout], [], [], 30)[0]:
             self._server.kill()
-            pytest.fail(f"still running after 30 s: {arguments}\n{err.read_text()}")
-        code = int(self._server.stdout.readline())
-        return Ended(code, out.read_text(errors="replace"), err.read_text(errors="replace"))
+            return None
+        return int(self._server.stdout.readline())
 
     def close(self) -> None:
         self._server.communicate()

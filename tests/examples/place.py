@@ -5,8 +5,11 @@ example's pipeline file, the CI's variables, and ``signalbox`` and ``docker`` on
 the variables that the command line names, and with no other.
 """
 
+import contextlib
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,14 +18,24 @@ import msgspec
 import yaml
 
 from tests.conftest import ROOT, Ended, Workspace
+from tests.forks import Forks
 
 EXAMPLES: Final = ROOT / "examples"
 IMAGE: Final = "ghcr.io/OWNER/signalbox:1"
 BASH: Final = ("bash", "-eo", "pipefail", "-c")
 SH: Final = ("sh", "-e", "-c")
 
-_SIGNALBOX = f"""#!/bin/bash
-exec {sys.executable} -m runner "$@"
+_SIGNALBOX = f"""#!{sys.executable} -IS
+import json, os, socket, sys
+here = os.path.dirname(os.path.realpath(__file__))
+asked = {{
+    "directory": os.getcwd(), "environ": dict(os.environ), "arguments": sys.argv[1:],
+    "out": f"/proc/{{os.getpid()}}/fd/1", "err": f"/proc/{{os.getpid()}}/fd/2",
+}}
+with socket.socket(socket.AF_UNIX) as forks:
+    forks.connect(os.path.join(here, "forks"))
+    forks.sendall(json.dumps(asked).encode() + b"\\n")
+    sys.exit(int(forks.makefile().readline()))
 """
 _DOCKER = f"""#!/bin/bash
 set -eu
@@ -62,21 +75,40 @@ def environment(name: str) -> dict[str, str]:
 
 
 class Place:
-    """The place; ``workspace`` holds the repository."""
+    """The place; ``workspace`` holds the repository, ``forks`` runs ``signalbox``."""
 
-    def __init__(self, workspace: Workspace, pipeline: Path, environ: Mapping[str, str]) -> None:
-        self._workspace = workspace
+    def __init__(
+        self, workspace: Workspace, forks: Forks, pipeline: Path, environ: Mapping[str, str]
+    ) -> None:
+        self._workspace, self._forks = workspace, forks
         self.path = workspace.path
         (self.path / "pipeline.yml").write_bytes(pipeline.read_bytes())
         workspace.commit()
         programs = self.path.parent / "programs"
         programs.mkdir()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(programs / "forks"))
+        self._socket.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
         for name, text in (("signalbox", _SIGNALBOX), ("docker", _DOCKER)):
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
         home = workspace.environ["HOME"]
         workspace.environ |= {**environ, "HOME": home}
         workspace.environ["PATH"] = f"{programs}:{workspace.environ['PATH']}"
+
+    def _serve(self) -> None:
+        """Hand on what ``signalbox`` is asked for, one run at a time."""
+        with contextlib.suppress(OSError):  # the test is over
+            while True:
+                connection, _ = self._socket.accept()
+                with connection, connection.makefile("rw") as asked:
+                    asked.write(f"{self._forks.ask(asked.readline().rstrip())}\n")
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
 
     def clone(self) -> None:
         """A fresh checkout in place of the old: another machine."""

@@ -12,7 +12,8 @@ import pytest
 
 from runner.providers import detect, read_file
 from tests.conftest import ROOT, Workspace, tags
-from tests.examples_place import BASH, EXAMPLES, IMAGE, SH, Place, environment, load
+from tests.examples.conftest import MakePlace
+from tests.examples.place import BASH, EXAMPLES, IMAGE, SH, environment, load
 from tests.intake_server import Server
 
 FILES = sorted(path for path in (*EXAMPLES.glob("*"), *EXAMPLES.glob("gate/*")) if path.is_file())
@@ -139,7 +140,7 @@ def settled(server: Server, environ: Mapping[str, str]) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_its_commands_report_a_run_of_its_ci(
-    workspace: Workspace, server: Server, name: str
+    workspace: Workspace, make_place: MakePlace, server: Server, name: str
 ) -> None:
     variables, shell, extract = COMMANDS[name]
     path = EXAMPLES / name
@@ -147,7 +148,8 @@ def test_its_commands_report_a_run_of_its_ci(
     found = extract(text)
     assert any("signalbox" in command for command in found)
     environ = environment(variables)
-    place = Place(workspace.to(server), EXAMPLES / "pipeline.yml", environ)
+    workspace.to(server)
+    place = make_place(EXAMPLES / "pipeline.yml", environ)
     for command in found:
         ended = place.run(command, shell)
         assert ended.code == 0, ended.err
@@ -166,22 +168,28 @@ def test_the_workflow_gives_only_inputs_that_there_are(name: str) -> None:
     assert set(step["with"]) <= set(inputs)
 
 
-def test_the_github_example_reports_a_run_of_github(workspace: Workspace, server: Server) -> None:
+def test_the_github_example_reports_a_run_of_github(
+    workspace: Workspace, make_place: MakePlace, server: Server
+) -> None:
     step = load(EXAMPLES / "github.yml")["jobs"]["check"]["steps"][1]
     assert step["with"] == {"api-key": "${{ secrets.DD_API_KEY }}"}
     environ = environment("github-push")
-    place = Place(workspace.to(server), EXAMPLES / "pipeline.yml", environ)
+    workspace.to(server)
+    place = make_place(EXAMPLES / "pipeline.yml", environ)
     key = workspace.environ.pop("DD_API_KEY")
     ended = place.run("exec env INPUT_API-KEY=$KEY signalbox action", KEY=key)
     assert ended.code == 0, ended.err
     settled(server, environ)
 
 
-def test_the_drone_example_reports_a_run_of_drone(workspace: Workspace, server: Server) -> None:
+def test_the_drone_example_reports_a_run_of_drone(
+    workspace: Workspace, make_place: MakePlace, server: Server
+) -> None:
     (step,) = load(EXAMPLES / "drone.yml")["steps"]
     assert step["image"] == IMAGE
     environ = environment("drone-branch")
-    place = Place(workspace.to(server), EXAMPLES / "pipeline.yml", environ)
+    workspace.to(server)
+    place = make_place(EXAMPLES / "pipeline.yml", environ)
     secrets = {"datadog_api_key": workspace.environ.pop("DD_API_KEY")}
     settings: dict[str, str] = {
         f"PLUGIN_{name.upper()}": secrets[value["from_secret"]]
