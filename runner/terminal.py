@@ -26,6 +26,8 @@ _ANSI_CIS: Final = (
     "TRAVIS",
     "APPVEYOR",
     "DRONE",
+    "TF_BUILD",
+    "TEAMCITY_VERSION",
 )
 """CIs whose log page renders SGR though no terminal is there (the list of npm's supports-color)."""
 
