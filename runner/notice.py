@@ -85,6 +85,14 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that a job ran in. ``digest`` is its registry's; empty: it is of no registry."""
+
+    name: str
+    digest: str = ""
+    platform: str = ""
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a job left for jobs that need it, in this execution or a later one.
 
@@ -101,6 +109,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Markdown that its steps gave, masked."""
     why: str = ""
     """Why it was left out, when it was."""
+    image: Image | None = None
+    """None: it ran in none, or did not get so far."""
 
     @property
     def well(self) -> bool:

@@ -8,12 +8,11 @@ only if the commit that is checked out has the same pipeline file, or a person s
 import hashlib
 import os
 import shlex
-import time
 import uuid
 from collections.abc import Mapping
 
 from runner import commit, errors, execution
-from runner.cli import launch, pid1, places
+from runner.cli import containers, launch, pid1, places
 from runner.cli import settings as environment
 from runner.cli.recipe import Found, pin_of
 from runner.cli.voice import Voice
@@ -21,7 +20,6 @@ from runner.console import Scene
 from runner.engine import Engine, Surroundings
 from runner.errors import RefusedError, SurroundingsError
 from runner.execution import Execution
-from runner.executors.process import ProcessExecutor
 from runner.keep import Scope
 from runner.notice import Notice, StepFinished
 from runner.redact import Masker
@@ -32,11 +30,9 @@ def carry_out(found: Found, environ: Mapping[str, str], *, accept_changed: bool)
     """Run it in a work tree of its commit; the step's exit code."""
     environ = dict(environ)
     environment.forget(os.environ)
-    if found.recipe.image:
-        raise SurroundingsError(
-            f"{found.recipe.job} runs in a container of {found.recipe.image}",
-            "signalbox cannot reproduce that yet: what it needs is printed above",
-        )
+    there = containers.Engine(found.plan, environ)
+    there.pinned = {found.recipe.image: found.recipe.digest}
+    there.reach()
     tree = _tree(found, environ)
     _same_file(found, tree, accept_changed=accept_changed)
     for archive, sha256, patterns in found.kept:
@@ -44,7 +40,7 @@ def carry_out(found: Found, environ: Mapping[str, str], *, accept_changed: bool)
 
         scope = Scope(workspace=tree, patterns=patterns, apart=found.state)
         keep.restore(scope, archive, sha256, replace=True)
-    return _run(found, tree, environ)
+    return _run(found, tree, environ, there)
 
 
 def _tree(found: Found, environ: Mapping[str, str]) -> str:
@@ -100,7 +96,7 @@ class _Ends:
                 self.code = notice.exit.code
 
 
-def _run(found: Found, tree: str, environ: Mapping[str, str]) -> int:
+def _run(found: Found, tree: str, environ: Mapping[str, str], there: containers.Engine) -> int:
     voice, clock, ends = Voice(environ), execution.clock(), _Ends()
     masker = Masker()
     masker.add(environment.secrets(environ, found.plan.pipeline.secrets).values())
@@ -124,16 +120,20 @@ def _run(found: Found, tree: str, environ: Mapping[str, str]) -> int:
     console = voice.console(scene, None)
     for name in found.recipe.missing:
         voice.warn(f"secret {name} is not set here")
+    spot = places.Place(file=os.path.join(tree, _inside(found)), workspace=tree)
+    own = {"CI": "true", "SIGNALBOX": "true", "SIGNALBOX_PIPELINE_ID": identity.unique_id}
     around = Surroundings(
         execution=identity,
-        executor=ProcessExecutor(runs, time.monotonic),
+        executor=there.executor(identity, spot, runs, masker.bytes),
         masker=masker,
         screen=console,
         clock=clock,
-        directory=os.path.dirname(os.path.join(tree, _inside(found))),
+        directory=spot.directory,
         runs=runs,
         base=environment.inherited(environ, found.plan.pipeline.secrets),
-        own={"CI": "true", "SIGNALBOX": "true", "SIGNALBOX_PIPELINE_ID": identity.unique_id},
+        own=own,
+        inside=environment.inside(environ, found.plan.pipeline.secrets),
+        inside_own={**own, **commit.safe_directory(tree, {}, always=True)},
     )
     engine = Engine(found.plan, around, (ends, console), parallel=1)
     with launch.signals(engine.cancel):

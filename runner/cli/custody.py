@@ -25,7 +25,7 @@ from runner.errors import RefusedError
 from runner.execution import Execution, clock
 from runner.journal import Journal, Stored
 from runner.keep import Scope
-from runner.notice import JobFinished, Notice, Outcome
+from runner.notice import JobFinished, Notice, Outcome, Result
 from runner.plan import Decision, Plan, PlannedJob
 from runner.seal import Kept, Seal, Trust
 
@@ -83,7 +83,14 @@ def seal_of(journal: Journal, stored: Stored) -> Seal:
         standing=header.answers,
         actor=header.actor,
         kept=tuple(kept_by(journal, line).values()),
+        images=images(results),
     )
+
+
+def images(results: Mapping[str, Result]) -> dict[str, str]:
+    """The digests of the images that jobs ran in, by name."""
+    found = (result.image for result in results.values() if result.image)
+    return {image.name: image.digest for image in found if image.digest}
 
 
 def close(

@@ -138,6 +138,7 @@ def begin(setup: Setup) -> Begun:
         from runner.cli import custody  # noqa: PLC0415 - 12 ms that a first run does not need
 
         custody.take_over(journal, before, request.plan, request.place, setup.environ)
+        setup.engine.pinned = custody.images(journal.results(before.id))
     execution, record = _first_row(setup, journal, pin, target)
     backstage = Backstage(
         journal=journal,

@@ -6,7 +6,6 @@ Owns finding the step (``look``) and the form of what is printed (``Recipe``). R
 
 import os
 import shlex
-import sys
 from collections.abc import Mapping
 
 import msgspec
@@ -217,6 +216,7 @@ def _recipe(
     pin = pin_of(stored)
     inside = os.path.dirname(os.path.relpath(stored.header.file, stored.header.workspace))
     image = plan.fill(planned.job.image, variables)
+    ran = results[planned.key].image if planned.key in results else None
     return Recipe(
         run=stored.id,
         pipeline=stored.header.execution.pipeline,
@@ -231,8 +231,8 @@ def _recipe(
         missing=tuple(name for name in whole.pipeline.secrets if not environ.get(name)),
         gone=tuple(name for result in results.values() for name in result.withheld),
         image=image,
-        digest=custody.seal_of(journal, stored).images.get(image, ""),
-        platform=f"{sys.platform}/{os.uname().machine}" if image else "",
+        digest=ran.digest if ran else "",
+        platform=ran.platform if ran else "",
         before=tuple(step.name for step in planned.job.steps[: min(chosen)]),
     )
 

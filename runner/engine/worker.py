@@ -19,6 +19,7 @@ from runner.execution import SECOND, Clock, Execution
 from runner.executors import Command, Executor, Place, Session, Stop
 from runner.notice import (
     Exit,
+    Image,
     JobFinished,
     JobStarted,
     Notice,
@@ -95,6 +96,7 @@ class Worker(threading.Thread):
         self._outputs: dict[str, str] = {}
         self._summaries: list[str] = []
         self._failure: Failure | None = None
+        self._image: Image | None = None
         self._limit_hit = False
         self._deadline = 0
         self._last: list[Notice] = []
@@ -143,14 +145,17 @@ class Worker(threading.Thread):
         """The job in its place; when it started and ended."""
         start = self._around.clock()
         self._deadline = start + int(self.planned.job.timeout * SECOND)
-        self._begin(start, session.facts)
+        if image := session.image:
+            name = self._around.masker.text(image.name)
+            self._image = msgspec.structs.replace(image, name=name)
+        self._begin(start)
         self._carry_out(session, transcript)
         return start, self._around.clock()
 
     def _refused(self, why: Exit, transcript: Transcript) -> tuple[int, int]:
         """There is no place for the job: all its time was spent in the queue."""
         at = self._around.clock()
-        self._begin(at, {})
+        self._begin(at)
         from runner import failure  # noqa: PLC0415 - as in ``_why``
 
         if why.output:
@@ -187,9 +192,9 @@ class Worker(threading.Thread):
 
     # ── the job ──────────────────────────────────────────────────────────────────────────────────
 
-    def _begin(self, start: int, facts: Mapping[str, str]) -> None:
+    def _begin(self, start: int) -> None:
         mask = self._around.masker.text
-        tags = {key: mask(text) for key, text in facts.items()}
+        tags = _tags(self._image)
         tags |= {key: mask(self._fill(text)) for key, text in self.planned.job.tags.items()}
         started = JobStarted(
             job=self.planned.key,
@@ -229,6 +234,7 @@ class Worker(threading.Thread):
             outputs=safe,
             withheld=tuple(name for name in self._outputs if name not in safe),
             summary="\n".join(self._summaries),
+            image=self._image,
         )
 
     # ── a step ───────────────────────────────────────────────────────────────────────────────────
@@ -392,6 +398,14 @@ class Worker(threading.Thread):
 
 
 _NOTHING: Final = Said()
+
+
+def _tags(image: Image | None) -> dict[str, str]:
+    """What a job's event says of its image."""
+    if image is None:
+        return {}
+    found = {"name": image.name, "digest": image.digest, "platform": image.platform}
+    return {f"image.{name}": value for name, value in found.items() if value}
 
 
 def _masked(said: Said, mask: Callable[[str], str]) -> Said:

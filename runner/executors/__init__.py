@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from runner.notice import Exit, Reason
+from runner.notice import Exit, Image, Reason
 from runner.pipeline import JOB_LIMIT, Service
 
 GRACE: Final = 4.0
@@ -90,8 +90,8 @@ class Session(Protocol):
     """One job's place to run in; used by one thread."""
 
     @property
-    def facts(self) -> Mapping[str, str]:
-        """What is to be remembered of the place, as tags of the job."""
+    def image(self) -> Image | None:
+        """The image it is made of."""
 
     def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
         """Run one step to its end."""

@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from runner.executors import Command, Place, Sink, Stop
@@ -53,9 +53,8 @@ class Foreground:
         return self
 
     @property
-    def facts(self) -> Mapping[str, str]:
-        """None: the node says where it is."""
-        return {}
+    def image(self) -> None:
+        """It runs in none."""
 
     def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
         """Run the command to its end; the sink gets the end of what it wrote into pipes."""

@@ -18,7 +18,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
@@ -80,9 +80,8 @@ class ProcessSession:
         self._closed = False
 
     @property
-    def facts(self) -> Mapping[str, str]:
-        """None: the node says where it is."""
-        return {}
+    def image(self) -> None:
+        """It runs in none."""
 
     def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
         """Run one step to its end."""

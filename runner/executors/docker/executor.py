@@ -13,7 +13,7 @@ from typing import Final
 import docker.errors
 import msgspec
 
-from runner.executors import Executor, Place, Session, Stop
+from runner.executors import Command, Executor, Place, Session, Sink, Stop
 from runner.executors.docker import container
 from runner.executors.docker.calls import Client, unless_stopped
 from runner.executors.docker.container import Shape
@@ -61,40 +61,57 @@ class DockerExecutor:
         """Begin to pull these, by name and policy: jobs will need them."""
         self._images.want(images)
 
-    def open(self, place: Place, stop: Stop) -> DockerSession | Exit:
+    def open(self, place: Place, stop: Stop) -> Session | Exit:
         """A container for one job, and its services."""
         try:
             image = self._images.get(place.image, place.pull, stop)
-            opened = unless_stopped(lambda: self._open(place, image, stop), stop, _close)
         except NotStartedError as refused:
             return refused.exit
-        except (docker.errors.DockerException, OSError) as error:
-            return _not_started(place, str(getattr(error, "explanation", None) or error))
-        return opened or _stopped(stop)
+
+        def make(network: str) -> Session:
+            if place.isolation == "step":
+                return Fresh(lambda: self._container(place, image, network))
+            return self._container(place, image, network)
+
+        return _patiently(place, stop, lambda: self._served(place, image.id, stop, make))
 
     def beside(self, place: Place, stop: Stop, here: Executor) -> Session | Exit:
         """A place ``here`` for one job, with its services in containers beside it."""
-        try:
-            served = unless_stopped(lambda: self._beside(place, stop), stop, _close)
-        except NotStartedError as refused:
-            return refused.exit
-        if served is None:
-            return _stopped(stop)
-        opened = here.open(place, stop)
-        if isinstance(opened, Exit):
-            served.close()
+
+        def make(_network: str) -> Session:
+            opened = here.open(place, stop)
+            if isinstance(opened, Exit):
+                raise NotStartedError(opened)
             return opened
-        return Beside(opened, served)
 
-    def _beside(self, place: Place, stop: Stop) -> contextlib.ExitStack:
+        return _patiently(place, stop, lambda: self._served(place, "", stop, make))
+
+    def _served(
+        self, place: Place, keeper: str, stop: Stop, make: Callable[[str], Session]
+    ) -> Session:
+        """What ``make`` makes on the network of the job's services, and the services, if any."""
+        if not place.services:
+            return make("")
+        order = Order(
+            services=place.services,
+            job=place.job_id,
+            labels=container.labelled(self._around.owner, place),
+            seconds=container.lasts(place) + int(SERVED),
+            pull=place.pull,
+            keeper=keeper,
+            published=not place.image,
+            keep=lambda name, log: self._keep(f"{place.job_id}.{name}.log", log),
+        )
+        services = Services(self._api, self._images, order, self._monotonic)
         with contextlib.ExitStack() as made:
-            self._serve(place, "", stop, made)
-            return made.pop_all()
+            made.callback(services.close)
+            services.start(stop)
+            session = make(services.network)
+            return Beside(session, made.pop_all())
 
-    def _open(self, place: Place, image: Image, stop: Stop) -> DockerSession:
+    def _container(self, place: Place, image: Image, network: str) -> DockerSession:
         with contextlib.ExitStack() as made, _greeting(place.directory) as (pipe, fd):
             _let_everybody_in(place.directory)
-            network = self._serve(place, image.id, stop, made)
 
             def make(view: View) -> str:
                 shape = Shape(
@@ -109,36 +126,15 @@ class DockerExecutor:
             job, _ = self._mapping(place).create(make)
             made.callback(container.remove, self._api, job)
             self._api.start(job)
-            pipes = _greeted(fd)
-            leaving = made.pop_all()
-        home = Home(
-            api=self._api,
-            container=job,
-            job_id=place.job_id,
-            directory=place.directory,
-            pipes=pipes,
-            facts=_facts(image),
-        )
-        return DockerSession(home, self._monotonic, leaving.close)
-
-    def _serve(self, place: Place, keeper: str, stop: Stop, made: contextlib.ExitStack) -> str:
-        """Start the job's services; the network on which they are, or none."""
-        if not place.services:
-            return ""
-        order = Order(
-            services=place.services,
-            job=place.job_id,
-            labels=container.labelled(self._around.owner, place),
-            seconds=container.lasts(place) + int(SERVED),
-            pull=place.pull,
-            keeper=keeper,
-            published=not place.image,
-            keep=lambda name, log: self._keep(f"{place.job_id}.{name}.log", log),
-        )
-        services = Services(self._api, self._images, order, self._monotonic)
-        made.callback(services.close)
-        services.start(stop)
-        return services.network
+            home = Home(
+                api=self._api,
+                container=job,
+                job_id=place.job_id,
+                directory=place.directory,
+                pipes=_greeted(fd),
+                image=image.told,
+            )
+            return DockerSession(home, self._monotonic, made.pop_all().close)
 
     def _keep(self, name: str, log: bytes) -> None:
         """A service's log, beside those of the jobs."""
@@ -154,27 +150,59 @@ class DockerExecutor:
 
 
 class Beside:
-    """A job that runs here, and its services in containers."""
+    """A job's place, and its services beside it."""
 
-    def __init__(self, here: Session, services: contextlib.ExitStack) -> None:
-        self._here, self._services = here, services
-        self.facts = here.facts
-        self.run = here.run
+    def __init__(self, session: Session, services: contextlib.ExitStack) -> None:
+        self._session, self._services = session, services
+        self.image = session.image
+        self.run = session.run
 
     def close(self) -> None:
         """The job first."""
-        self._here.close()
+        self._session.close()
         self._services.close()
 
 
-def _facts(image: Image) -> dict[str, str]:
-    found = {
-        "image": image.name,
-        "image.id": image.id,
-        "image.digest": image.digest,
-        "image.platform": image.platform,
-    }
-    return {name: value for name, value in found.items() if value}
+class Fresh:
+    """A container for every step: ``isolation: step``. The first is there before the job starts."""
+
+    def __init__(self, make: Callable[[], DockerSession]) -> None:
+        self._make = make
+        self._next: DockerSession | None = make()
+        self.image = self._next.image
+
+    def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
+        """Run one step to its end, and that of its container."""
+        try:
+            session = self._next or unless_stopped(self._make, stop, DockerSession.close)
+        except NotStartedError as refused:
+            return refused.exit
+        except (docker.errors.DockerException, OSError) as error:
+            return _not_started(_said(error))
+        if session is None:
+            return _stopped(stop)
+        self._next = session
+        try:
+            return session.run(command, sink, stop)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Whatever is open."""
+        session, self._next = self._next, None
+        if session:
+            session.close()
+
+
+def _patiently(place: Place, stop: Stop, make: Callable[[], Session]) -> Session | Exit:
+    """What is made, unless somebody asks to stop meanwhile; or why it cannot be."""
+    try:
+        opened = unless_stopped(make, stop, lambda late: late.close())
+    except NotStartedError as refused:
+        return refused.exit
+    except (docker.errors.DockerException, OSError) as error:
+        return _not_started(f"{place.image}: {_said(error)}")
+    return opened or _stopped(stop)
 
 
 def _stopped(stop: Stop) -> Exit:
@@ -182,13 +210,12 @@ def _stopped(stop: Stop) -> Exit:
     return Exit(code=143, signal=15, reason=stop.reason, message="it was still being started")
 
 
-def _close(late: DockerSession | contextlib.ExitStack) -> None:
-    """Nobody waits for it any more."""
-    late.close()
+def _not_started(why: str) -> Exit:
+    return Exit(code=1, reason=Reason.CONTAINER_START, message=why)
 
 
-def _not_started(place: Place, why: str) -> Exit:
-    return Exit(code=1, reason=Reason.CONTAINER_START, message=f"{place.image}: {why}")
+def _said(error: Exception) -> str:
+    return str(getattr(error, "explanation", None) or error)
 
 
 def _let_everybody_in(directory: str) -> None:

@@ -16,6 +16,7 @@ import docker.utils
 import msgspec
 from docker import APIClient
 
+from runner import notice
 from runner.executors import Stop
 from runner.executors.shell import NotStartedError
 from runner.notice import Exit, Reason
@@ -41,12 +42,10 @@ _FINAL: Final = (
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that the engine has. ``digest`` is the registry's; empty: it was built here."""
+    """An image that the engine has."""
 
-    name: str
     id: str
-    digest: str
-    platform: str
+    told: notice.Image
 
 
 class Images:
@@ -144,12 +143,12 @@ class _Fetch(threading.Thread):
         except docker.errors.ImageNotFound:
             return None
         words = (found["Os"], found["Architecture"], found.get("Variant", ""))
-        return Image(
+        told = notice.Image(
             name=self._name,
-            id=found["Id"],
             digest=_digest(self._repository, found.get("RepoDigests") or ()),
             platform="/".join(word for word in words if word),
         )
+        return Image(id=found["Id"], told=told)
 
     def _pull(self) -> None:
         repository, tag = docker.utils.parse_repository_tag(self._reference)

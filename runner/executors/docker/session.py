@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import docker.errors
 import msgspec
-from docker import APIClient
 
 from runner.executors import Command, Sink, Stop
 from runner.executors.docker import script
+from runner.executors.docker.calls import BRISK, CLOSING, Client, unless_stopped
 from runner.executors.docker.stream import Stream, ready
 from runner.executors.pump import Pump
 from runner.executors.shell import NOT_EXECUTABLE, NOT_FOUND, NotStartedError, oddity
-from runner.notice import Exit, Reason
+from runner.notice import Exit, Image, Reason
 
 KILL_WAIT: Final = 5.0
 """Seconds that ending a step's processes may take: an exec on a loaded engine takes one."""
@@ -40,19 +40,20 @@ _SIGNALS: Final = range(129, 129 + 31)
 """Exit codes by which engine and shell both say: by signal."""
 
 _Errors: Final = (docker.errors.DockerException, OSError)
+_Begun = tuple[Stream, script.Header, bytes]
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):
     """A container that runs, and how the session finds its way in it."""
 
-    api: APIClient
+    api: Client
     container: str
     job_id: str
     directory: str
     """The files of steps: the same path here and there."""
     pipes: bool
     """Whether a named pipe there is one and the same here and in the container."""
-    facts: Mapping[str, str] = {}
+    image: Image
 
 
 class DockerSession:
@@ -68,9 +69,9 @@ class DockerSession:
         self._oom_kills = 0
 
     @property
-    def facts(self) -> Mapping[str, str]:
-        """Which image it is."""
-        return self._home.facts
+    def image(self) -> Image:
+        """Which it was in the end."""
+        return self._home.image
 
     def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
         """Run one step to its end."""
@@ -90,7 +91,8 @@ class DockerSession:
         leave, self._leave = self._leave, None
         if leave:
             self._pump.close()
-            leave()
+            with self._api.within(BRISK if self._lost else CLOSING):
+                leave()
 
     # ── start ────────────────────────────────────────────────────────────────────────────────────
 
@@ -109,9 +111,9 @@ class DockerSession:
             arguments = script.step(command, pipe, exports, file)
         except ValueError as error:
             raise NotStartedError(_not_executable(str(error))) from error
-        stream = self._exec(arguments, texts)
+        begun = self._unless_stopped(lambda: self._begin(arguments, texts), stop)
+        stream, header, rest = begun
         held.callback(stream.close)
-        header, rest = self._header(stream)
         if not header.pid:
             self._pump.drop(end)
             raise NotStartedError(_refusal(header.refused, command))
@@ -121,6 +123,18 @@ class DockerSession:
         held.callback(self._pump.ignore, stop.fd)
         mark = f"SIGNALBOX_STEP_ID={env.get('SIGNALBOX_STEP_ID', '-')}"
         return _Step(stream=stream, pipe=end, pid=header.pid, mark=mark, first=rest)
+
+    def _unless_stopped(self, begin: "Callable[[], _Begun]", stop: Stop) -> "_Begun":
+        """Nobody waits for an engine that does not answer."""
+        begun = unless_stopped(begin, stop, lambda late: late[0].close())
+        if begun is None:
+            assert stop.reason is not None  # noqa: S101 - nothing else ends it early
+            raise NotStartedError(_stopped(stop.reason, "it was still being started"))
+        return begun
+
+    def _begin(self, arguments: list[str], env: list[str]) -> "_Begun":
+        stream = self._exec(arguments, env)
+        return stream, *self._header(stream)
 
     def _exec(self, arguments: list[str], env: list[str]) -> Stream:
         try:
@@ -175,8 +189,7 @@ class DockerSession:
             note = self._end(step, sink, stop, everything=everything, grace=command.grace)
         else:
             self._pump.drain(step.pipe, sink, stop)
-        ended = self._ended(step)
-        return ended if why is None else _stopped(why, note)
+        return self._ended(step, stop) if why is None else _stopped(why, note)
 
     def _until_over(
         self, step: "_Step", limit: float | None, sink: Sink, stop: Stop
@@ -208,10 +221,11 @@ class DockerSession:
 
     def _end(self, step: "_Step", sink: Sink, stop: Stop, *, everything: bool, grace: float) -> str:
         """TERM, ``grace`` seconds, KILL; returns what a person should know of it."""
-        if not stop.now and self._signal("TERM", step, sink, stop, everything, grace):
-            return ""
-        if self._signal("KILL", step, sink, None, everything, KILL_WAIT):
-            return "killed at once" if stop.now else f"killed {grace:g} s after SIGTERM"
+        with self._api.within(CLOSING if stop.reason is None else BRISK):
+            if not stop.now and self._signal("TERM", step, sink, stop, everything, grace):
+                return ""
+            if not self._lost and self._signal("KILL", step, sink, None, everything, KILL_WAIT):
+                return "killed at once" if stop.now else f"killed {grace:g} s after SIGTERM"
         self._lose("its processes could not be ended")
         return "some of its processes could not be killed"
 
@@ -231,7 +245,10 @@ class DockerSession:
                 self._home.container, script.ender(name, leader, step.mark)
             )
             ender = Stream(self._api, made["Id"])
-        except _Errors:
+        except docker.errors.APIError:
+            return False
+        except _Errors as error:
+            self._lose(f"the engine does not answer: {error}")
             return False
         until = self._monotonic() + patience + KILL_WAIT
         sent = False
@@ -251,9 +268,10 @@ class DockerSession:
             self._pump.ignore(ender.fd)
             ender.close()
 
-    def _ended(self, step: "_Step") -> Exit:
+    def _ended(self, step: "_Step", stop: Stop) -> Exit:
         """How the exec ended, by the engine: the end of a stream is not the end of a step."""
-        found = self._inspect(step.stream.id)
+        with self._api.within(BRISK):
+            found = self._inspect(step.stream.id, stop)
         code = found.get("ExitCode") if found else None
         if code is None:
             return self._lose("it, or its engine, went away while the step ran")
@@ -292,7 +310,7 @@ class DockerSession:
             return sum(map(int, counts))
         return 0
 
-    def _inspect(self, exec_id: str) -> dict[str, Any] | None:
+    def _inspect(self, exec_id: str, stop: Stop) -> dict[str, Any] | None:
         """What the engine knows of it; patient, for it may have been started again."""
         until = self._monotonic() + RECONNECT
         while True:
@@ -302,8 +320,10 @@ class DockerSession:
                 return None
             except _Errors:
                 found = {"Running": True}
-            if not found["Running"] or self._monotonic() > until:
-                return None if found["Running"] else found
+            if not found["Running"]:
+                return found
+            if self._monotonic() > until or stop.reason is not None:
+                return None
             time.sleep(TICK)
 
     def _lose(self, why: str) -> Exit:
