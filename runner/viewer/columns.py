@@ -6,6 +6,7 @@ Pure.
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -113,6 +114,7 @@ def _on_default(resource: Resource) -> bool:
     return git.branch == git.default_branch if git.default_branch else git.branch in _USUAL
 
 
+@lru_cache(1024)
 def repository(url: str) -> str:
     """``host/team/name`` of an address in any of its forms, without scheme, user and suffix."""
     found = _ADDRESS.fullmatch(url.strip())

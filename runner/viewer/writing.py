@@ -21,7 +21,7 @@ from runner.viewer.lines import LogLine
 from runner.viewer.outbox import Waiting, enqueue
 
 _WORDS_KEPT: Final = 50_000
-"""Words whose numbers are kept in memory."""
+"""Words whose numbers are kept in memory, and keys."""
 _TOGETHER: Final = 64
 """Requests in one commit, at most."""
 _INSERT: Final = (
@@ -51,6 +51,12 @@ class Writer:
         self._hash = hashed
         self._told = told
         self._words: dict[str, int] = {"": 0}
+        self._used: dict[int, int] = {}
+        """The last key of each level and millisecond that was used lately, by the first."""
+        self._rows: list[tuple[Any, ...]] = []
+        self._bodies: list[tuple[int, bytes]] = []
+        self._fresh: set[tuple[int, int]] = set()
+        """What was put and SQLite does not know yet: it takes many at a time for half the price."""
         self._queue: queue.SimpleQueue[tuple[Batch | Callable[..., Any] | None, Future[Any]]]
         self._queue = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)
@@ -93,6 +99,7 @@ class Writer:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             results = [self._do(work, news) for work, _ in works]
+            self._flush()
             self._db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  carried over to those who wait
             self._undo()
@@ -107,7 +114,10 @@ class Writer:
             future.set_result(result)
 
     def _undo(self) -> None:
-        self._words = {"": 0}  # some of them may never have been written
+        # Some of what is remembered may never have been written.
+        self._words, self._used = {"": 0}, {}
+        self._rows, self._bodies = [], []
+        self._fresh.clear()
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
@@ -131,15 +141,16 @@ class Writer:
     def _put(self, taken: Taken) -> None:
         """One event, over what was known of the same thing."""
         run, part = self._hash(taken.execution), self._hash(taken.level, taken.id)
+        if (run, part) in self._fresh:
+            self._flush()
         found = self._db.execute(
-            "SELECT key, flags, body FROM event JOIN payload USING (key)"
-            " WHERE run = ? AND part = ?",
-            (run, part),
+            "SELECT key, flags FROM event WHERE run = ? AND part = ?", (run, part)
         ).fetchone()
         if not found:
             self._insert(taken, run, part, None)
             return
-        key, flags, body = found
+        key, flags = found
+        (body,) = self._db.execute("SELECT body FROM payload WHERE key = ?", (key,)).fetchone()
         was_final, is_final = bool(flags & tables.FINAL), taken.resource.status != "running"
         told = columns.merged(body, taken.body, was_final=was_final, is_final=is_final)
         if told == body:
@@ -156,22 +167,37 @@ class Writer:
             key = None
         if key is None:
             key = self._free_key(taken, row.start)
-        words = [self._number(word) for word in row.words]
-        values = (key, run, part, row.duration, row.queue, row.flags, *words, row.tags)
-        self._db.execute(_INSERT, values)
-        self._db.execute("INSERT OR REPLACE INTO payload VALUES (?, ?)", (key, taken.body))
+        known = self._words
+        words = [known[word] if word in known else self._number(word) for word in row.words]
+        self._rows.append((key, run, part, row.duration, row.queue, row.flags, *words, row.tags))
+        self._bodies.append((key, taken.body))
+        self._fresh.add((run, part))
         if isinstance(taken.resource, Pipeline):
             self._link(taken.resource, run)
+
+    def _flush(self) -> None:
+        """Have SQLite know what was put."""
+        self._db.executemany(_INSERT, self._rows)
+        self._db.executemany("INSERT OR REPLACE INTO payload VALUES (?, ?)", self._bodies)
+        self._rows, self._bodies = [], []
+        self._fresh.clear()
 
     def _free_key(self, taken: Taken, start: int) -> int:
         """The next one of this level and time; when the count is full, of the time after it."""
         first = tables.first_key(taken.level, start)
-        last = tables.last_key(taken.level, tables.LAST)
-        (used,) = self._db.execute(
-            "SELECT max(key) FROM event WHERE key BETWEEN ? AND ?",
-            (first, tables.last_key(taken.level, start)),
-        ).fetchone()
-        return first if used is None else min(int(used) + 1, last)
+        used = self._used.get(first)
+        if used is None:
+            (used,) = self._db.execute(
+                "SELECT max(key) FROM event WHERE key BETWEEN ? AND ?",
+                (first, tables.last_key(taken.level, start)),
+            ).fetchone()
+        key = (
+            first if used is None else min(int(used) + 1, tables.last_key(taken.level, tables.LAST))
+        )
+        if len(self._used) > _WORDS_KEPT:
+            self._used.clear()
+        self._used[first] = key
+        return key
 
     def _link(self, pipeline: Pipeline, run: int) -> None:
         """What it says of other executions."""
@@ -187,9 +213,6 @@ class Writer:
 
     def _number(self, word: str) -> int:
         """The word's number, a new one if need be."""
-        known = self._words.get(word)
-        if known is not None:
-            return known
         if len(self._words) > _WORDS_KEPT:
             self._words = {"": 0}
         word_row = self._db.execute("SELECT id FROM word WHERE text = ?", (word,)).fetchone()
@@ -209,7 +232,9 @@ class Writer:
         if number is None:
             query = "SELECT coalesce(max(number), 0) + 1 FROM line WHERE log = ?"
             (number,) = self._db.execute(query, (log,)).fetchone()
-        section = self._number(line.section_name or "")
+        section = self._words.get(line.section_name or "")
+        if section is None:
+            section = self._number(line.section_name or "")
         self._db.execute(
             "INSERT OR REPLACE INTO line VALUES (?, ?, ?, ?, ?, ?)",
             (log, number, section, line.at, line.status or "", line.message),
