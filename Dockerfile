@@ -56,7 +56,7 @@ COPY --from=build /opt/venv/bin/signalbox /usr/local/bin/signalbox
 COPY LICENSE entrypoint.sh post-entrypoint.sh /
 ENTRYPOINT ["/entrypoint.sh"]
 
-FROM tools
+FROM tools AS default
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/venv/bin/signalbox /usr/local/bin/signalbox
 COPY LICENSE entrypoint.sh post-entrypoint.sh /

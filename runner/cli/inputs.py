@@ -1,12 +1,15 @@
 """The inputs of the action, by the names in ``action.yml``: how a CI hands them over.
 
 Owns the spellings (``INPUT_*`` of GitHub's runner and its like, ``PLUGIN_*`` of Drone and
-Woodpecker) and the forms of a list. What an input means is ``action``'s.
+Woodpecker, ``INPUT_ALL`` of ``composite/action.yml``) and the forms of a list. What an input means
+is ``action``'s.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Final
+
+import msgspec
 
 from runner.errors import UsageError
 
@@ -40,11 +43,11 @@ class Inputs:
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._given: dict[str, str] = {}
+        self._given = _handed_on(environ.get("INPUT_ALL", ""))
         for name in sorted(environ, key=_rank):
             prefix, _, rest = name.partition("_")
             value = environ[name].strip()
-            if value and rest and prefix in {"INPUT", "PLUGIN"}:
+            if value and rest and name != "INPUT_ALL" and prefix in {"INPUT", "PLUGIN"}:
                 known = rest.replace("_", "-").lower()
                 self._given[known] = _setting(known, value) if prefix == "PLUGIN" else value
 
@@ -68,6 +71,14 @@ class Inputs:
         if logs := found.get("SIGNALBOX_LOGS"):
             found["SIGNALBOX_LOGS"] = _SWITCH.get(logs, logs)
         return found
+
+
+def _handed_on(text: str) -> dict[str, str]:
+    """The inputs of a composite action, whose steps get none by themselves."""
+    if not text:
+        return {}
+    given = msgspec.json.decode(text, type=dict[str, str])
+    return {name: value.strip() for name, value in given.items() if value.strip()}
 
 
 def _rank(name: str) -> tuple[bool, bool]:
