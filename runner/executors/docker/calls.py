@@ -20,6 +20,9 @@ PATIENCE: Final = 120.0
 BRISK: Final = 3.0
 """The same while a job is being ended: a host CI gives 7.5 s for everything."""
 
+CLOSING: Final = 10.0
+"""The same while what a job had is removed."""
+
 _T = TypeVar("_T")
 
 
@@ -45,9 +48,8 @@ class Client(APIClient):
 
 
 def unless_stopped(call: Callable[[], _T], stop: Stop, late: Callable[[_T], object]) -> _T | None:
-    """What ``call`` returns or raises; None when somebody asks to stop before it has.
-
-    Then it goes on in a thread of its own, and ``late`` is given what it returns in the end.
+    """What ``call`` returns or raises; None when somebody asks to stop, and BRISK seconds later
+    it still has not: then ``late`` is given what it returns in the end, if we live to see it.
     """
     if stop.reason is not None:
         return None
@@ -84,11 +86,13 @@ class _Running(threading.Thread):
             self._hand_over(self._late)
 
     def is_over(self, stop: Stop) -> bool:
-        """Wait; False: somebody asks to stop."""
+        """Wait for it; False: somebody asks to stop, and it has been waited for enough."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         poll.register(stop.fd, select.POLLIN)
-        return self._fd in {fd for fd, _ in poll.poll()}
+        poll.poll()
+        poll.unregister(stop.fd)
+        return bool(poll.poll(BRISK * 1000))
 
     def result(self) -> Any:
         """Of a call that is over."""

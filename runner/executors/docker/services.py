@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import docker.errors
 import msgspec
-from docker import APIClient
 from docker.types import LogConfig
 
 from runner.executors import Stop
 from runner.executors.docker import labels, script
+from runner.executors.docker.calls import BRISK, CLOSING, Client
 from runner.executors.docker.image import Images
 from runner.executors.docker.stream import Stream, ready
 from runner.executors.shell import NotStartedError
@@ -69,7 +69,7 @@ class Services:
     """The services of one job. Used by its thread; ``close`` removes everything, whenever."""
 
     def __init__(
-        self, api: APIClient, images: Images, order: Order, monotonic: Callable[[], float]
+        self, api: Client, images: Images, order: Order, monotonic: Callable[[], float]
     ) -> None:
         self._api, self._images, self._order, self._monotonic = api, images, order, monotonic
         self._keeper = ""
@@ -101,26 +101,30 @@ class Services:
         """Remove them and their network. Idempotent, never raises; what an engine that is gone does
         not remove is left to ``sweep``.
         """
-        for name in self._started:
-            if log := self._log(name)[-KEPT:]:
-                self._order.keep(name, log)
+        with self._api.within(BRISK):
+            for name in self._started:
+                if log := self._log(name)[-KEPT:]:
+                    self._order.keep(name, log)
         started, self._started = self._started, {}
         keeper, self._keeper = self._keeper, ""
         network, self.network = self.network, ""
-        for container in filter(None, (keeper, *started.values())):  # all die with the keeper
-            with contextlib.suppress(*_Errors):
-                self._api.remove_container(container, force=True, v=True)
-        for _ in range(_REMOVALS if network else 0):
-            try:
-                self._api.remove_network(network)
-            except docker.errors.NotFound:
-                return
-            except docker.errors.APIError:
+        with self._api.within(CLOSING), contextlib.suppress(*_Errors):
+            for container in filter(None, (keeper, *started.values())):  # all die with the keeper
+                with contextlib.suppress(docker.errors.APIError):
+                    self._api.remove_container(container, force=True, v=True)
+            for _ in range(_REMOVALS if network else 0):
+                if self._is_removed(network):
+                    return
                 threading.Event().wait(_FREEING)
-            except _Errors:
-                return
-            else:
-                return
+
+    def _is_removed(self, network: str) -> bool:
+        try:
+            self._api.remove_network(network)
+        except docker.errors.NotFound:
+            return True
+        except docker.errors.APIError:  # not free yet
+            return False
+        return True
 
     # ── start ────────────────────────────────────────────────────────────────────────────────────
 
@@ -241,7 +245,7 @@ class _GoneError(Exception):
 class _Watch:
     """Whether one service is ready, asked again and again."""
 
-    def __init__(self, api: APIClient, name: str, container: str, command: str) -> None:
+    def __init__(self, api: Client, name: str, container: str, command: str) -> None:
         self.name = name
         self.said = ""
         """Why it is not ready yet."""
