@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from runner.terminal import cells
 from tests.conftest import Workspace
 from tests.tmux import Terminal
 
@@ -176,3 +177,67 @@ def test_killed_it_leaves_a_screen_one_can_go_on_with(running: Terminal) -> None
     text = running.until("^echo$")
     assert "-icanon" not in text
     assert running.asked("cursor_flag") == "1"
+
+
+def test_ended_by_a_signal_it_leaves_the_terminal_as_it_was(running: Terminal) -> None:
+    running.kill(signal.SIGTERM)
+    running.until(r"■ canceled after")
+    running.type("echo code $?; stty -a | grep -o '[-]*icanon'")
+    text = running.until("^icanon$")
+    assert "code 143" in text
+
+
+HOSTILE = r"""
+    name: P
+    parameters: { EVIL: { default: "\e]0;pwned\a\e[2J\u202Ex\e[1A\x9b2J\e[?1049h" } }
+    jobs:
+      plain: { steps: ["WAIT"] }
+      wide: { name: "日本語のテスト", steps: ["WAIT"] }
+      mirrored: { name: "עברית", steps: ["WAIT"] }
+      emoji: { name: "🚀 $EVIL", steps: [{ name: "$EVIL up", run: "WAIT" }] }
+      noise:
+        steps:
+          - |
+            printf '\033]0;pwned\a\033[?1049h\033[2J\033[10A\033[?25l\302\2332Jhere \033[31mred\n'
+            printf '  5%%\r 10%%\r 15%%'
+            WAIT
+"""
+
+
+def test_T15_names_and_output_move_nothing_on_the_screen(
+    workspace: Workspace, terminal: Make
+) -> None:
+    workspace.write(HOSTILE.replace("WAIT", WAIT.format("go")))
+    shown = terminal()
+    shown.type(f"{RUN[:-1]}5")
+    text = shown.until("noise .* here red")
+    text = shown.until("noise .*│  15%$")
+    rows = [line for line in text.splitlines() if " ▶ " in line]
+    assert [cells(line.partition(" s  ")[0]) for line in rows] == [25] * 5, text
+    assert "pwned" not in shown.asked("pane_title")
+    assert shown.asked("alternate_on") == "0"
+    assert shown.asked("cursor_flag") == "1"
+    shown.go("go")
+    shown.until("✓ succeeded in")
+
+
+def test_a_gate_is_asked_about_when_the_view_has_stepped_aside(
+    workspace: Workspace, terminal: Make
+) -> None:
+    workspace.write(f"""
+        name: P
+        jobs:
+          build: {{ steps: ["{WAIT.format("go")}"] }}
+          approve: {{ needs: [build], gate: "Deploy it?" }}
+          deploy: {{ needs: [approve], steps: ["{WAIT.format("on")}"] }}
+    """)
+    shown = terminal()
+    shown.type(f"{RUN} --ask")
+    shown.until("▶ build")
+    shown.go("go")
+    shown.until("ater\\?$")
+    shown.type("approve")
+    text = shown.until("▶ deploy")
+    assert "ater? approve" in text
+    shown.go("on")
+    shown.until("✓ succeeded in")

@@ -136,6 +136,12 @@ class Board:
         needs = (self.rows.get(need) for need in row.planned.needs)
         return [need.name for need in needs if need and not need.state.over]
 
+    def unwell(self, row: Row) -> list[str]:
+        """The names of what it needs that is over and did not end well."""
+        needs = (self.rows.get(need) for need in row.planned.needs)
+        well = {State.GOOD, State.ALLOWED}
+        return [need.name for need in needs if need and need.state.over and need.state not in well]
+
     def _step_finished(self, row: Row, finished: StepFinished) -> None:
         if finished.again:
             return

@@ -29,6 +29,8 @@ PANE: Final = 12
 _PANE_LEAST: Final = 3
 _FOLLOWING: Final = 5
 """Rows beside a job that is followed: its output needs the room."""
+_LEFT_TO_RIGHT: Final = "\u200e"
+"""After a name: so one that is written from right to left does not take the figures with it."""
 _KEYS: Final = ("↑↓ select", "⏎ follow", "a all", "q lines")
 _KEYS_IN_ASCII: Final = ("j k select", "f follow", "a all", "q lines")
 _MARKS: Final = {
@@ -150,6 +152,7 @@ def _row(board: Board, row: Row, sight: Sight, look: Look, now: int, width: int)
         mark, paint = Mark.WAITING, Paint.WARN if row.state is State.WAITS else Paint.FAINT
     pointer = look.mark(Mark.CHOSEN) if row.key == sight.selected else " "
     name = pad(fit(row.name, width, look.dots, middle=True), width)
+    name += "" if name.isascii() else _LEFT_TO_RIGHT
     if row.key in {sight.selected, sight.followed}:
         name = look.paint(name, Paint.STRONG)
     took = "" if row.gate else _took(row, now)
@@ -213,6 +216,8 @@ def _waits(board: Board, row: Row, look: Look) -> str:
         return waits or "waits"
     if row.planned.decision is Decision.CUT:
         return "rejected"
+    if unwell := board.unwell(row):
+        waits = f"not asked: {', '.join(unwell)} did not end well"
     return look.facts(row.question, waits or "asked when nothing else runs")
 
 
