@@ -1,7 +1,8 @@
 """An engine that a test may kill, freeze and start again: a second ``dockerd``.
 
-Owns its life: socket, store and process group of its own, no bridge and no firewall rule, so that
-nothing of the machine's own engine is touched. Takes root and ``dockerd``.
+Owns its life: socket, store and process group of its own, no firewall rule, and a network namespace
+of its own, for ``--bridge none`` removes the bridge of the machine's own engine from this one. So
+nothing of that engine is touched. Takes root and ``dockerd``.
 """
 
 import os
@@ -31,9 +32,9 @@ class Daemon:
         """Start it, and wait until it answers."""
         (self.run / "pid").unlink(missing_ok=True)  # a killed one leaves it, and then none starts
         self._dockerd = self._spawn(
-            f"dockerd --host {self.url} --pidfile {self.run}/pid --exec-root {self.run}/exec"
-            f" --data-root {self.home}/docker --containerd {self.run}/containerd.sock"
-            " --bridge none --iptables=false"
+            f"unshare --net dockerd --host {self.url} --pidfile {self.run}/pid"
+            f" --exec-root {self.run}/exec --data-root {self.home}/docker"
+            f" --containerd {self.run}/containerd.sock --bridge none --iptables=false"
         )
         for _ in range(300):
             if self._answers() or self._dockerd.poll() is not None:
