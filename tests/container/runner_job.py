@@ -10,9 +10,9 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -67,12 +67,20 @@ class RunnerJob:
         """Start the action, or its ``post`` step; what it prints comes through the process's
         stdout, as in a log.
         """
-        action = yaml.safe_load((ROOT / "action.yml").read_text())
-        given = {**self._variables(), **environ}
-        said = {name: one.get("default", "") for name, one in action["inputs"].items()}
-        said["job-index"] = "0"  # an expression, which the runner evaluates
-        given |= {f"INPUT_{name.upper()}": value for name, value in (said | {**inputs}).items()}
-        entrypoint = ["--entrypoint", action["runs"]["post-entrypoint"]] if post else []
+        given = self.variables(inputs) | environ
+        entrypoint = ["--entrypoint", _action()["runs"]["post-entrypoint"]] if post else []
+        return subprocess.Popen(
+            [*self.command(given, *entrypoint), self.image],
+            env={**os.environ, **given},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+
+    def command(self, given: Iterable[str], *options: str) -> list[str]:
+        """The runner's command line up to the image: these variables, from the environment."""
         mounts = {
             "/var/run/docker.sock": _socket(),
             "/github/runner_temp": self.place / "runner_temp",
@@ -82,18 +90,16 @@ class RunnerJob:
             "/github/workspace": self.workspace,
         }
         command = ["docker", "run", "--name", self.name, "--label", "signalbox-tests"]
-        command += ["--workdir", "/github/workspace", "--rm", "--network", "host", *entrypoint]
+        command += ["--workdir", "/github/workspace", "--rm", "--network", "host", *options]
         command += [word for name in given for word in ("-e", name)]
-        command += [word for to, at in mounts.items() for word in ("-v", f"{at}:{to}")]
-        return subprocess.Popen(
-            [*command, self.image],
-            env={**os.environ, **given},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+        return command + [word for to, at in mounts.items() for word in ("-v", f"{at}:{to}")]
+
+    def variables(self, inputs: Mapping[str, str]) -> dict[str, str]:
+        """The job's variables and the action's inputs, with the defaults of its description."""
+        said = {name: one.get("default", "") for name, one in _action()["inputs"].items()}
+        said["job-index"] = "0"  # an expression, which the runner evaluates
+        given = {f"INPUT_{name.upper()}": value for name, value in (said | {**inputs}).items()}
+        return self._variables() | given
 
     def run(
         self, inputs: Mapping[str, str], *, post: bool = False, **environ: str
@@ -162,6 +168,11 @@ class RunnerJob:
             "ACTIONS_RUNTIME_TOKEN": "canary-runtime-token-0123456789",
             **commands,
         }
+
+
+def _action() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text())
+    return found
 
 
 def _socket() -> str:

@@ -45,7 +45,8 @@ class Composite:
         self.output.write_text("")
         declared = self.action["inputs"]
         given = {name: one.get("default", "") for name, one in declared.items()} | {**inputs}
-        codes, printed = {}, ""
+        codes: dict[str, int] = {}
+        printed = ""
         for step in self.action["runs"]["steps"]:
             if any(codes.values()) and step.get("if") != "always()":
                 continue
