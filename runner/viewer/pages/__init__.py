@@ -20,9 +20,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from runner.event import Envelope
 from runner.execution import MILLISECOND
 from runner.report import Beside as Around
-from runner.report import Kin, Told, tell
+from runner.report import Delivery, Kin, Told, tell
 from runner.terminal import plain
 from runner.viewer.pages import address, beside, execution, executions, pipelines, terms
 from runner.viewer.pages.address import Choice, Search, When
@@ -38,6 +39,8 @@ BESIDE: Final = 6
 """Executions of a chain that stand side by side, the newest."""
 _TAILS: Final = 3
 """Failed jobs whose last output is shown before their log is asked for."""
+_PICKED: Final = 3
+"""Facets with picked values whose other values are counted, too."""
 _MINUTE: Final = 60_000
 _LATE: Final = 0.5
 """Seconds for what a page can do without."""
@@ -141,7 +144,7 @@ class Pages:
         if whole is None or row is None:
             return self._render.page("missing.html", _unknown(unique_id, now), tag, 404)
         chain = execution.story(self._store.chain(unique_id))
-        told = _tell(whole, chain, now)
+        told = _tell(whole, row, chain, now)
         tab = execution.choose(request.query_params.get("tab", ""))
         page = execution.page(
             told,
@@ -197,14 +200,25 @@ class Pages:
         store, query, level = self._store, asked.query, asked.level
         try:
             found = store.search(query, level=level, window=window, limit=SHOWN, cursor=asked.after)
-            return found, store.facets(query, level=level, window=window), ""
+            facets = store.facets(query, level=level, window=window)
+            return found, self._with_others(asked, facets, window), ""
         except QueryError as error:
             mistake = str(error)
         return Page(rows=()), Facets(matches=0, capped=False, facets=()), mistake
 
+    def _with_others(self, asked: Search, facets: Facets, window: Window) -> Facets:
+        """Beside the values that were picked those that could be, too."""
+        found = {facet.attribute: facet for facet in facets.facets}
+        picked = [one for one in found if terms.dropped(asked.query, one) != asked.query]
+        for attribute in picked[:_PICKED]:
+            query = terms.dropped(asked.query, attribute)
+            every = self._store.facets(query, level=asked.level, window=window, within=_LATE)
+            found |= {one.attribute: one for one in every.facets if one.attribute == attribute}
+        return msgspec.structs.replace(facets, facets=tuple(found.values()))
+
     def _told(self, unique_id: str, now: int) -> Told | None:
         whole = self._store.execution(unique_id) if unique_id else None
-        return _tell(whole, (), now) if whole and whole.row else None
+        return _tell(whole, whole.row, (), now) if whole and whole.row else None
 
     def _attempts(self, chain: Sequence[Kin], now: int) -> beside.Beside | None:
         named = [*zip(chain, execution.titles(chain), strict=True)][-BESIDE:]
@@ -243,9 +257,16 @@ def _home(request: Request) -> Response:  # noqa: ARG001 - a route's
     return RedirectResponse("/executions")
 
 
-def _tell(whole: Execution, chain: tuple[Kin, ...], now: int) -> Told:
-    running = whole.row is not None and whole.row.duration is None
-    around = Around(git=whole.git, chain=chain, now=now * MILLISECOND if running else 0)
+def _tell(whole: Execution, row: Row, chain: tuple[Kin, ...], now: int) -> Told:
+    around = Around(
+        git=whole.git,
+        envelope=Envelope(
+            provider_name=row.provider, service=row.service or None, env=row.env or None
+        ),
+        chain=chain,
+        delivery=Delivery(delivered=len(whole.events)),
+        now=now * MILLISECOND if row.duration is None else 0,
+    )
     return tell(whole.events, around)
 
 

@@ -20,13 +20,8 @@ POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-HEADERS: Final = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+HEADERS: Final = {"Content-Security-Policy": POLICY}
+"""What the guard around the application cannot say."""
 FOREVER: Final = "public, max-age=31536000, immutable"
 _HERE: Final = Path(__file__).parent
 _TYPES: Final = {

@@ -42,6 +42,11 @@ def picked(query: str, attribute: str, values: Sequence[str]) -> tuple[str, ...]
     return tuple(value for value in values if term(attribute, value) in asked)
 
 
+def dropped(query: str, attribute: str) -> str:
+    """The query without what it asks of an attribute; the same query, if it asks nothing."""
+    return " ".join(one for one in split(query) if not _alternatives(one, attribute))
+
+
 def toggle(query: str, attribute: str, value: str) -> str:
     """The query with the value asked for, or no longer; beside others of the same attribute."""
     wanted, rest = [], []
@@ -76,6 +81,10 @@ def _alternatives(written: str, attribute: str) -> list[str]:
     bare = written[1:-1] if written.startswith("(") and written.endswith(")") else written
     parts = split(bare)
     values, between = parts[::2], parts[1::2]
-    if all(value.startswith(f"{attribute}:") for value in values) and set(between) <= {"OR"}:
+    if (
+        values
+        and all(value.startswith(f"{attribute}:") for value in values)
+        and set(between) <= {"OR"}
+    ):
         return values
     return []

@@ -7,8 +7,10 @@
   const main = one("main"), button = one("#live"), told = one("#told");
 
   // ── one tree becomes the other: what stays keeps its focus, scroll, selection and openness ──
-  const key = (node) => node.nodeType === 1 ? node.dataset.key || node.id || node.dataset.keep || "" : "";
-  const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && key(a) === key(b);
+  const key = (node) => node.nodeType !== 1 ? "" :
+    node.dataset.key || node.id || node.dataset.keep || node.getAttribute("aria-labelledby") || "";
+  const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && key(a) === key(b) &&
+    a.classList?.[0] === b.classList?.[0];
   const mine = (node, name) =>
     name === "style" || name === "aria-selected" || (name === "open" && node.nodeName !== "DIALOG") ||
     (name === "value" && node === document.activeElement) || node.matches(".waterfall");
@@ -221,7 +223,7 @@
       const on = name !== "" && line.dataset.key === name;
       if (on) line.setAttribute("aria-selected", "true"); else line.removeAttribute("aria-selected");
       if (on && focus) {
-        line.querySelector(".name a").focus({ preventScroll: true });
+        line.querySelector(".called a").focus({ preventScroll: true });
         line.scrollIntoView({ block: "nearest" });
       }
     }
@@ -279,6 +281,16 @@
     before = "";
     event.preventDefault();
   });
+
+  // ── a part of an execution that the address names: shown, and marked ──
+  const part = one("[data-part]")?.dataset.part;
+  const at = part && (document.getElementById(part) ?? document.getElementById(part.replace(/s\d+$/, "")));
+  if (at) {
+    for (let node = at; node; node = node.parentElement) if (node.nodeName === "DETAILS") node.open = true;
+    const line = at.querySelector(".row") ?? at;
+    line.classList.add("here");
+    line.scrollIntoView({ block: "center" });
+  }
 
   skew = Date.now() - document.body.dataset.now;
   tick();
