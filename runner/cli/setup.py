@@ -21,7 +21,7 @@ from runner.cli.identity import actor, hostname, identity, owner
 from runner.cli.request import Request
 from runner.cli.voice import Folding, Voice
 from runner.commit import Pin
-from runner.console import Console, Scene
+from runner.console import Console, Scene, again
 from runner.engine import Surroundings
 from runner.execution import MILLISECOND, Execution, Link, rfc3339
 from runner.journal import Header, Journal
@@ -213,9 +213,19 @@ class Setup:
     def screen(self, execution: Execution, pin: Pin | None, journal: Journal) -> "Console | Live":
         """What a person sees of it: live before a terminal, and a picture at its end."""
         run = execution.unique_id[:8]
+
+        def commands(job: str) -> dict[str, str]:
+            name = shlex.quote(job)
+            known = (
+                {"as it was": f"signalbox reproduce {run} --job {name} --run"}
+                if pin and pin.sha
+                else {}
+            )
+            return {**again(job), **known, "its log": f"signalbox logs {run} {name}"}
+
         scene = msgspec.structs.replace(
             self._scene(execution, pin),
-            log=lambda job: f"signalbox logs {run} {shlex.quote(job)}",
+            commands=commands,
             picture=screen.picture(journal, execution.unique_id, self.voice.look),
         )
         return self.voice.screen(scene, self._folds(), self.clock)

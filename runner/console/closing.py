@@ -14,7 +14,7 @@ from runner.console.scene import Scene, ended, reason, short
 from runner.event import Failure
 from runner.notice import ExecutionFinished, JobSkipped, Outcome, Reason, StepFinished
 from runner.plan import PlannedGate
-from runner.terminal import Look, Mark, Paint, lines, plain
+from runner.terminal import Look, Mark, Paint, lines, pad, plain
 from runner.timing import spoken
 
 TOLD_AGAIN: Final = 20
@@ -95,10 +95,10 @@ def _failed(look: Look, scene: Scene, failed: Failed) -> Iterator[str]:
     bar = look.paint(look.mark(Mark.OUTPUT), Paint.FAINT)
     if step and step.tail:
         yield from (f"  {bar} {line}" for line in lines(step.tail))
-    again = look.paint("again:", Paint.FAINT)
-    yield f"  {again} {plain(scene.reproduce(failed.job))}"
-    if log := scene.log(failed.job):
-        yield f"  {look.paint('log:', Paint.FAINT)}   {plain(log)}"
+    commands = scene.commands(failed.job)
+    width = max(map(len, commands)) + 1
+    for label, command in commands.items():
+        yield f"  {look.paint(pad(f'{label}:', width), Paint.FAINT)} {plain(command)}"
 
 
 def _why(failed: Failed) -> str:

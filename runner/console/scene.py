@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from graphlib import TopologicalSorter
 
 import msgspec
@@ -14,9 +14,9 @@ from runner.plan import Decision, Plan
 from runner.terminal import lines
 
 
-def only(job: str) -> str:
-    """The command that runs one job again."""
-    return f"signalbox run --only {shlex.quote(job)}"
+def again(job: str) -> dict[str, str]:
+    """The command that runs one job again, and what that is called."""
+    return {"again": f"signalbox run --only {shlex.quote(job)}"}
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,10 +30,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """``main@4f2a91c``, when known."""
     mask: Callable[[str], str] = str
     """Hides secrets in what the plan says; notices and output are masked already."""
-    reproduce: Callable[[str], str] = only
-    """The command that runs one job again, by the job's key."""
-    log: Callable[[str], str] = lambda _: ""
-    """The command that shows all that a job printed, by the job's key."""
+    commands: Callable[[str], Mapping[str, str]] = again
+    """What to type when the job of this key has failed, by what it is for."""
     picture: Callable[[], Iterable[str]] = tuple
     """Draws the execution once it has ended, before what failed is told."""
 
