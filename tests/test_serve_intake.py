@@ -197,15 +197,10 @@ def test_bombs_and_floods_are_refused(viewer: Serve) -> None:
     assert viewer.ask("POST", PIPELINE, bomb, {"Content-Encoding": "gzip"}).status == 413
     bomb = zlib.compress(b" " * 60_000_000)
     assert viewer.ask("POST", PIPELINE, bomb, {"Content-Encoding": "deflate"}).status == 413
-    with viewer.connect() as wire:  # the answer comes while the flood still does
+    assert viewer.ask("POST", PIPELINE, b" " * 6_000_000).status == 413
+    with viewer.connect() as wire:  # what nobody would hear out is answered before it comes
         wire.sendall(b"POST %b HTTP/1.1\r\nHost: localhost\r\n" % PIPELINE.encode())
         wire.sendall(b"Content-Type: application/json\r\nContent-Length: 900000000\r\n\r\n")
-        wire.settimeout(5)
-        try:
-            for _ in range(200):
-                wire.sendall(b" " * 65_536)
-        except OSError:
-            pass
         assert wire.recv(100).startswith(b"HTTP/1.1 413")
     for encoding, body in (("gzip", b"no gzip"), ("gzip", gzip.compress(b"{}")[:-4])):
         assert viewer.ask("POST", PIPELINE, body, {"Content-Encoding": encoding}).status == 400

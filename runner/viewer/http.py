@@ -18,6 +18,9 @@ BODY: Final = 5_347_737
 """Bytes of a request's body, unpacked: 5.1 MiB, what the intake of logs says; of events it says
 none, and 4 MB is what senders stay below.
 """
+_HEARD: Final = 4 * BODY
+"""Bytes that are heard out all the same, so that whoever sends them gets to the answer."""
+_DIGITS: Final = 19
 IN_FLIGHT: Final = 48 * 1024 * 1024
 """Bytes of all bodies that are being read or written to disk."""
 SLOWEST: Final = 30.0
@@ -106,12 +109,16 @@ class Hall:
 
     async def _read(self, request: Request) -> bytes:
         found = bytearray()
+        heard = 0
+        self._bound(_declared(request))
         try:
             async with asyncio.timeout(SLOWEST):
                 async for piece in request.stream():
-                    found += piece
-                    self._bytes += len(piece)
-                    self._bound(found)
+                    heard += len(piece)
+                    if heard <= BODY:
+                        found += piece
+                        self._bytes += len(piece)
+                    self._bound(heard)
         except TimeoutError:
             self._bytes -= len(found)
             raise Refusal(408, f"the body did not come within {SLOWEST:.0f} s") from None
@@ -120,13 +127,26 @@ class Hall:
             if isinstance(error, ClientDisconnect):
                 raise Refusal(400, "the body ended early") from None
             raise
+        if heard > BODY:
+            self._bytes -= len(found)
+            raise _too_long()
         return bytes(found)
 
-    def _bound(self, found: bytearray) -> None:
-        if len(found) > BODY:
-            raise Refusal(413, f"the body is longer than {BODY} bytes")
+    def _bound(self, heard: int) -> None:
+        if heard > _HEARD:
+            raise _too_long()
         if self._bytes > IN_FLIGHT:
             raise Refusal(429, "too much comes at once", wait=1)
+
+
+def _too_long() -> Refusal:
+    return Refusal(413, f"the body is longer than {BODY} bytes")
+
+
+def _declared(request: Request) -> int:
+    """The length that the request says its body has; 0: it says none."""
+    told = request.headers.get("content-length", "0")
+    return int(told) if told.isdecimal() and len(told) < _DIGITS else 0
 
 
 def unpack(packed: bytes, encoding: str) -> bytes:
