@@ -1,5 +1,6 @@
 """Executions to draw: events as a recorder makes them, with times that can be counted."""
 
+import uuid
 from collections.abc import Sequence
 
 import msgspec
@@ -168,3 +169,44 @@ def blocked() -> tuple[Sequence[Event], Beside]:
         expires=at(7 * 86_400_000),
     )
     return events, Beside(questions=(question,), delivery=Delivery(local=3))
+
+
+def large(steps: int = 5_000, jobs: int = 50) -> tuple[Sequence[Event], Beside]:
+    """Many steps, as a monorepo has them: stages, queues, retries, failures, tags, measures."""
+    each = steps // jobs
+    events: list[Event] = []
+    for number in range(jobs):
+        key, begin = f"package {number:02d}", number % 10 * 20_000
+        bad = number % 10 == 7
+        for place in range(each):
+            start = begin + place * 1_700 + number * 13
+            status = Status.ERROR if bad and place == each - 1 else Status.SUCCESS
+            event = step(
+                key,
+                f"pytest packages/{number:02d}/tests/test_module_{place:03d}.py",
+                start,
+                start + 1_600,
+                status,
+                tags=("team:web", "team.owner:build") if place % 10 == 0 else ("team:web",),
+                metrics=("coverage:87.5",) if place % 20 == 0 else (),
+                error=failure(f"assert {place} == {number}\n" * 20) if status is _BAD else None,
+            )
+            events.append(msgspec.structs.replace(event, id=str(uuid.UUID(int=_ID + len(events)))))
+        events.append(
+            job(
+                key,
+                begin + number * 13,
+                begin + each * 1_700 + number * 13,
+                _BAD if bad else Status.SUCCESS,
+                error=failure("assert 1 == 2") if bad else None,
+                stage_name=f"stage {number // 10}",
+                queue_time=number * 13,
+                tags=("team:web", f"package:{number}"),
+            )
+        )
+    events.append(pipeline(_BAD, 400_000, tags=("team:web",)))
+    return events, Beside(git=GIT, delivery=Delivery(local=len(events)))
+
+
+_BAD = Status.ERROR
+_ID = 0x3F9C2A1E5B1D4E0A9A530C4F00000000

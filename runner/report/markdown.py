@@ -92,10 +92,10 @@ def _failure(job: JobTold) -> Iterator[str]:
     """Each way in which the job failed, once; a step that did better later is no failure."""
     if job.status is not Status.ERROR:
         return
-    seen: list[Failure] = []
+    seen: set[Failure] = set()
     for name, failure in [*((step.name, step.failure) for step in job.steps), ("", job.failure)]:
         if failure and failure not in seen:
-            seen.append(failure)
+            seen.add(failure)
             where = f"{escape(job.name)}: {escape(name)}" if name else escape(job.name)
             yield f"### {_sign(job)} {where}\n"
             yield _message(failure)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.browser import chromium
@@ -41,7 +41,7 @@ def pytest_terminal_summary(
     if left_out := config.stash.get(_LEFT_OUT, 0):
         terminalreporter.section("left out", yellow=True)
         terminalreporter.line(
-            f"{left_out} tests of pages need Chromium: apt-get install chromium (CI=true installs it)"
+            f"{left_out} tests of pages need Chromium: apt-get install chromium does (CI=true, too)"
         )
 
 

@@ -17,6 +17,7 @@ execution (``journal``) nor tell it (``runner.report``).
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -53,8 +54,11 @@ _WHOSE: Final = {
 }
 
 
+@cache
 def environment(*folders: Path) -> jinja2.Environment:
-    """Where templates of ``folders``, then those of this package, are rendered."""
+    """Where templates of ``folders``, then those of this package, are rendered; each is compiled
+    once.
+    """
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, _HERE]),
         autoescape=True,

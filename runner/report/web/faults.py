@@ -69,9 +69,9 @@ def _jobs(drawn: Waterfall, tails: Mapping[str, str]) -> Iterator[Fault]:
 
 def _ways(job: JobRow) -> Iterator[tuple[str, Failure]]:
     """Each way in which the job failed, once; the step's name with the failure that is its own."""
-    seen: list[Failure] = []
+    seen: set[Failure] = set()
     steps = ((step.told.name, step.told.failure) for step in job.steps if not step.told.allowed)
     for name, failure in (*steps, ("", job.told.failure)):
         if failure and failure not in seen:
-            seen.append(failure)
+            seen.add(failure)
             yield name, failure

@@ -13,14 +13,14 @@
   const show = () => {
     const found = events.filter((line) => line.toLowerCase().includes(search.value.toLowerCase()));
     list.replaceChildren(...found.slice(0, 200).map((line) => {
-      const event = JSON.parse(line).resource, fold = document.createElement("details");
+      const event = JSON.parse(line).attributes.resource, fold = document.createElement("details");
       const [title, text] = ["summary", "pre"].map((name) => fold.appendChild(document.createElement(name)));
       fold.className = "fold";
       title.textContent = [event.level, event.name, event.status].join(" · ");
       text.className = "block";
       fold.ontoggle = () => { text.textContent = JSON.stringify(JSON.parse(line), null, 2); };
       return fold;
-    }), `${found.length} events${found.length > 200 ? ", 200 shown" : ""}`);
+    }), `${Math.min(found.length, 200)} of ${events.length} events`);
   };
   box.addEventListener("toggle", async () => { events ??= await unpack(); show(); });
   search.addEventListener("input", () => events && show());

@@ -19,7 +19,10 @@ OPEN: Final = 80
 BIG: Final = 400
 """Steps with which a page is big."""
 WORDS: Final = 300_000
-"""Characters of failures in the rows: what is beyond is cut to its first line."""
+"""Characters of failures in the rows; of what is beyond, first lines."""
+LINES: Final = 1_500
+"""First lines, at most: rows after them say only that they failed."""
+_LINE: Final = 120
 
 _SECOND: Final = 1000
 _MINUTE: Final = 60 * _SECOND
@@ -126,7 +129,7 @@ class _Drawing:
         self._start = max(min(begins), -told.duration_ms)
         self._span = max(max(ends) - self._start, 1)
         self._steps = sum(len(job.steps) for job in told.jobs)
-        self._room = WORDS
+        self._room, self._lines = WORDS, LINES
         by_start = sorted(told.jobs, key=lambda job: (job.offset_ms, job.id))
         self._keys = {job.id: f"j{place}" for place, job in enumerate(by_start)}
 
@@ -181,14 +184,15 @@ class _Drawing:
 
     def _fitted(self, failure: Failure | None) -> Failure | None:
         """A failure, or what there is room for: 5,000 messages of 5,000 characters are no page."""
-        if failure is None:
+        if failure is None or not self._lines:
             return None
         size = len(failure.message) + len(failure.stack or "")
-        if size > self._room:
-            first = failure.message.partition("\n")[0][:200]
-            return msgspec.structs.replace(failure, message=first, stack=None)
-        self._room -= size
-        return failure
+        if size <= self._room:
+            self._room -= size
+            return failure
+        self._lines -= 1
+        first = failure.message.partition("\n")[0][:_LINE]
+        return msgspec.structs.replace(failure, message=first, stack=None)
 
     def _bar(self, start: int, duration: int, queue: int = 0) -> Bar:
         begin = max(start - queue, self._start)
