@@ -171,7 +171,7 @@ def test_what_is_selected_or_followed_is_always_shown() -> None:
 NAMES = st.text("ab ・日本é\u0301🚀ש", min_size=1, max_size=60)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     names=st.lists(NAMES, min_size=1, max_size=30, unique=True),
     output=st.lists(NAMES, max_size=12),
@@ -267,6 +267,7 @@ def test_of_a_flood_the_last_lines_are_seen() -> None:
     assert len(newest(("a", flood))) == 12
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=20))
 def test_T15_no_output_holds_anything_a_terminal_obeys(pieces: list[bytes]) -> None:
     for _, line in newest(*(("a", piece) for piece in pieces)):

@@ -75,7 +75,7 @@ def test_at_the_end_stand_bars_reason_place_and_commands(running: Terminal) -> N
     running.go("on")
     running.until(r"^\$$")
     text = running.text(history=True)
-    assert re.search(r"✗ unit +[\d.]+ m?s +[·━─╸╺╴╶]+$", text, re.MULTILINE)
+    assert re.search(r"✗ unit .*[\d.]+ m?s +[·━─╸╺╴╶]+$", text, re.MULTILINE)
     assert re.search(r"✗ unit · Tests · exit 1 · tests/test_a.py:7$", text, re.MULTILINE)
     assert "tests/test_a.py:7: AssertionError" in text
     assert re.search(r"critical path", text)

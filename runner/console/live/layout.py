@@ -31,8 +31,10 @@ _FOLLOWING: Final = 5
 """Rows beside a job that is followed: its output needs the room."""
 _LEFT_TO_RIGHT: Final = "\u200e"
 """After a name: so one that is written from right to left does not take the figures with it."""
-_KEYS: Final = ("↑↓ select", "⏎ follow", "a all", "q lines")
-_KEYS_IN_ASCII: Final = ("j k select", "f follow", "a all", "q lines")
+_KEYS: Final = (
+    ("↑↓ select · ⏎ follow · a all · q lines", "↑↓ ⏎ follow · a all · q lines", "↑↓ ⏎ a q"),
+    ("j k select - f follow - a all - q lines", "j k f follow - a all - q lines", "j k f a q"),
+)
 _MARKS: Final = {
     State.WAITS: (Mark.QUEUED, Paint.FAINT),
     State.READY: (Mark.QUEUED, Paint.STRONG),
@@ -79,13 +81,15 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     """Whether there is a keyboard."""
     output: Sequence[tuple[str, str]] = ()
     """The newest lines: whose, and what; SGR is the only sequence in them."""
+    gap: bool = False
+    """Whether something stands right above."""
     unfinished: str = ""
     """A line of the followed job that goes on."""
 
 
 def frame(board: Board, sight: Sight, look: Look, now: int, start: int) -> list[str]:
     """The lines, each narrower than the window, and fewer than it has."""
-    room = sight.rows - 2
+    room = sight.rows - 2 - sight.gap
     bar = _bar(board, sight, look, now - start)
     if sight.followed:
         rows = _rows(board, sight, look, now, min(_FOLLOWING, room - 2))
@@ -94,7 +98,7 @@ def frame(board: Board, sight: Sight, look: Look, now: int, start: int) -> list[
         rows = _rows(board, sight, look, now, room - 1 - _pane_room(sight, room))
         newest = sight.output[-min(PANE, room - 1 - len(rows)) :]
         lines = [*rows, bar, *told(board, newest, look)]
-    return [clip(line, sight.columns - 1) for line in lines]
+    return [clip(line, sight.columns - 1) for line in [""] * sight.gap + lines]
 
 
 def _pane_room(sight: Sight, room: int) -> int:
@@ -233,11 +237,12 @@ def _bar(board: Board, sight: Sight, look: Look, elapsed: int) -> str:
     left = look.facts(about, took, *(f"{count} {word}" for count, word in counts if count))
     if sight.stopping:
         left = "stopping; Ctrl-C again: at once" + look.dot + left
-    keys = look.dot.join(_KEYS if look.unicode else _KEYS_IN_ASCII)
     dash = "─" if look.unicode else "-"
     left = fit(left, sight.columns - 8, look.dots)
     space = sight.columns - 5 - cells(left)
-    right = f" {keys} {dash * 2}" if sight.keys and space > cells(keys) + 8 else ""
+    known = _KEYS[0 if look.unicode else 1] if sight.keys else ()
+    keys = next((keys for keys in known if cells(keys) + 6 < space), "")
+    right = f" {keys} {dash * 2}" if keys else ""
     line = look.paint(dash * (space - cells(right)) + right, Paint.FAINT)
     paint = Paint.WARN if sight.stopping else ""
     return f"{look.paint(dash * 2, Paint.FAINT)} {look.paint(left, paint)} {line}"

@@ -91,6 +91,13 @@ class Newest:
         line.text, line.shown = line.text + text[-_LINE:], None
         return line
 
+    def fold(self, job: str) -> None:
+        """Leave out what ``job`` has printed: it is shown elsewhere."""
+        kept = [line for line in self._lines if line.job != job]
+        self._lines.clear()
+        self._lines += kept
+        self._open.pop(job, None)
+
     def lines(self) -> list[tuple[str, str]]:
         """Whose, and what; SGR is the only sequence in them."""
         return [(line.job, self._visible(line)) for line in self._lines]

@@ -41,7 +41,7 @@ class View:
         self._keyboard = Keyboard(place.keys)
         self._selected = self._followed = ""
         self._columns = self._rows = 0
-        self._shown = self._left = False
+        self._shown = self._left = self._gap = False
         self._second = -1
 
     def run(self) -> None:
@@ -134,6 +134,8 @@ class View:
 
     def _paint(self) -> None:
         place, outlet = self._live.place, self._live.outlet
+        above = outlet.take()
+        self._gap = not above.endswith(b"\n\n") if above else self._gap
         sight = Sight(
             columns=self._columns,
             rows=self._rows,
@@ -141,11 +143,12 @@ class View:
             followed=self._followed,
             stopping=self._live.stopping,
             keys=self._keyboard.grabbed,
+            gap=self._gap and not self._followed,
             output=() if self._followed else self._newest.lines(),
             unfinished=outlet.unfinished() if self._followed else "",
         )
         lines = frame(self._board, sight, self._look, place.clock(), place.scene.execution.start)
-        self._canvas.paint(lines, self._columns, outlet.take())
+        self._canvas.paint(lines, self._columns, above)
 
     def _kept(self) -> bytes:
         """What stays on the screen when the view goes: the newest output, if all went well."""
@@ -183,6 +186,7 @@ class View:
                 self._tails[notice.job].begin(notice)
             case StepFinished() if not self._in_lines(notice.job) and _opens(notice):
                 self._open(notice.job, again=notice.again)
+                self._newest.fold(notice.job)
                 self._console.observe((notice,))
                 self._console.hush(notice.job)
                 return
