@@ -57,7 +57,7 @@ def narrow(taken: Taken) -> Narrow:
         queue=None if isinstance(resource, Step) else resource.queue_time,
         flags=_flags(resource) | (tables.FINAL if final else 0),
         words=_words(taken, resource),
-        tags=framed(resource.tags or ()),
+        tags=framed([*(resource.tags or ()), *(resource.metrics or ())]),
     )
 
 
@@ -123,8 +123,8 @@ def repository(url: str) -> str:
     return f"{scp[1]}/{scp[2].lstrip('/')}" if scp else rest
 
 
-def framed(tags: list[str] | tuple[str, ...]) -> str:
-    """Tags so that one can be looked for as a text between newlines."""
+def framed(tags: list[str]) -> str:
+    """Tags and measures so that one can be looked for as a text between newlines."""
     clean = [tag.replace("\n", " ").replace("\0", " ") for tag in tags]
     return "\n" + "\n".join(clean) + "\n" if clean else ""
 

@@ -38,6 +38,7 @@ _STEPS: Final = 20_000
 """Steps of SQLite's machine between two looks at the time: half a millisecond."""
 _WORDS_KEPT: Final = 100_000
 _FETCH: Final = 2000
+_LOW: Final = (1 << 32) - 1
 
 _FACETS: Final = (
     ("@ci.status", "Status", "status"),
@@ -144,6 +145,12 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
                 raise
             return
         yield from self.budget.rows(found)
+
+    def all(
+        self, node: Node, level: Level, keys: tuple[int, int], columns: Sequence[str], *, limit: int
+    ) -> list[Any]:
+        """The same at once, the newest first."""
+        return list(self.walk(node, level, keys, columns, limit=limit))
 
     def row(self, key: int) -> Row | None:
         """The row of one key."""
@@ -298,27 +305,43 @@ def _row(search: Search, values: dict[str, Any]) -> Row:
 def facets(search: Search, node: Node, *, level: Level, window: Window, top: int) -> Facets:
     """What the newest matches have in common."""
     chosen = [facet for facet in _FACETS if facet[2] not in _LACKING[level]]
-    columns = ("key", "flags", *(column for _, _, column in chosen))
-    rows = list(search.walk(node, level, keys_of(level, window), columns, limit=MATCHES + 1))
+    columns = ["flags", *(column for _, _, column in chosen)]
+    pairs = [tuple(columns[at : at + 2]) for at in range(0, len(columns), 2)]
+    rows = search.all(node, level, keys_of(level, window), _paired(pairs), limit=MATCHES + 1)
     capped = len(rows) > MATCHES
-    rows = rows[:MATCHES]
-    by_column: list[tuple[int, ...]] = list(zip(*rows, strict=True)) or [()] * len(columns)
-    found = [
-        _facet(search, attribute, title, Counter(values), top)
-        for (attribute, title, _), values in zip(chosen, by_column[2:], strict=True)
-    ]
-    flags = Counter(by_column[1])
-    found += [_truths(attribute, title, flags, bit) for attribute, title, bit in _FLAGS]
+    keys, *packed = zip(*rows[:MATCHES], strict=True) if rows else ((), *([()] * len(pairs)))
+    counts = _unpaired(pairs, packed)
+    found = [_facet(search, facet, counts[facet[2]], top) for facet in chosen]
+    found += [_truths(attribute, title, counts["flags"], bit) for attribute, title, bit in _FLAGS]
     return Facets(
-        matches=len(rows),
+        matches=len(keys),
         capped=capped,
         facets=tuple(facet for facet in found if facet.values),
-        timeline=_timeline(search, by_column[0], by_column[2]),
+        timeline=_timeline(search, keys, packed[0]),
         complete=not search.budget.over,
     )
 
 
-def _facet(search: Search, attribute: str, title: str, counts: "Counter[int]", top: int) -> Facet:
+def _paired(pairs: Sequence[tuple[str, ...]]) -> list[str]:
+    """Two columns in one number: what a search costs is handing numbers over to Python."""
+    return ["key", *(f"({pair[0]} << 32) | {pair[-1]}" for pair in pairs)]
+
+
+def _unpaired(
+    pairs: Sequence[tuple[str, ...]], packed: Sequence[Sequence[int]]
+) -> "dict[str, Counter[int]]":
+    """How often each value of each column was found."""
+    counts: dict[str, Counter[int]] = {}
+    for pair, values in zip(pairs, packed, strict=True):
+        high, low = counts[pair[0]], counts[pair[-1]] = Counter[int](), Counter[int]()
+        for value, count in Counter(values).items():
+            high[value >> 32] += count
+            low[value & _LOW] += count
+    return counts
+
+
+def _facet(search: Search, facet: tuple[str, str, str], counts: "Counter[int]", top: int) -> Facet:
+    attribute, title, _ = facet
     counts.pop(0, None)
     values = [(search.words.of(search.db, number), n) for number, n in counts.most_common(top)]
     ordered = sorted(values, key=lambda pair: (-pair[1], pair[0]))
@@ -350,12 +373,12 @@ def _timeline(search: Search, keys: Sequence[int], statuses: Sequence[int]) -> t
     base -= base & ((1 << tables.COUNT) - 1)
     mask = (1 << (tables.TIME + tables.COUNT)) - 1
     places = Counter(
-        ((key & mask) - base) // step << 32 | status
+        ((key & mask) - base) // step << 32 | (status & _LOW)
         for key, status in zip(keys, statuses, strict=True)
     )
     counts: dict[int, dict[str, int]] = {}
     for place, count in places.items():
-        word = search.words.of(search.db, place & 0xFFFFFFFF)
+        word = search.words.of(search.db, place & _LOW)
         counts.setdefault(place >> 32, {})[word] = count
     return tuple(
         Bucket(
