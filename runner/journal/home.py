@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final
 
 from runner.errors import SurroundingsError
@@ -20,6 +21,19 @@ from runner.journal.salvage import salvage
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 """What SQLite says of a file that is not what it was; ERROR: a table or column is missing."""
+_DISTRUST: Final = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_READ,
+        sqlite3.SQLITE_IOERR_SHORT_READ,
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_DIR_FSYNC,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+    }
+)
+"""What SQLite says when the disk itself failed. What was written may then be gone though it reads
+well, and another fsync that succeeds proves nothing (D5).
+"""
 _FRESH: Final = 2
 """New files for damaged ones in one process; after that the disk itself lies."""
 _OUR_DEFECTS: Final = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
@@ -49,6 +63,7 @@ class Home:
         self._identity: tuple[int, int] | None = None
         self._anchor: sqlite3.Connection | None = None
         self._returns = True
+        self._doubted = False
         self._fresh = 0
 
     # ── at the start ─────────────────────────────────────────────────────────────────────────────
@@ -205,6 +220,8 @@ class Home:
             return self.rebuild(db)
         if damage(error):
             return self._start_anew(db, str(error))
+        if getattr(error, "sqlite_errorcode", 0) in _DISTRUST:
+            return self._write_anew(db, str(error))
         return self.into_memory(db, str(error))
 
     def _start_anew(self, db: sqlite3.Connection, reason: str) -> sqlite3.Connection:
@@ -220,6 +237,39 @@ class Home:
             return self.into_memory(db, reason)
         self.generation += 1
         return new
+
+    def _write_anew(self, db: sqlite3.Connection, reason: str) -> sqlite3.Connection:
+        """The disk failed under the file: all that can be read goes into a new one. Where the disk
+        does not take that either, the old one stays as it is.
+        """
+        self._doubted = True
+        self._fresh += 1
+        if self._fresh > _FRESH:
+            return self.into_memory(db, reason)
+        try:
+            kept = self._swap(lambda path: self._copy_out(db, path))
+            new = base.connect(self.uri)
+        except (OSError, *base.FAILURES) as error:
+            return self.into_memory(db, str(error))
+        self._doubted = False
+        self.generation += 1
+        self._warn(
+            f"the disk failed under {self.place.path} ({reason}); it was written anew, the old file"
+            f" lies in {kept}"
+        )
+        return new
+
+    def _copy_out(self, db: sqlite3.Connection, path: str) -> None:
+        if self.moved():
+            raise FileNotFoundError("another process has written it anew")
+        base.copy(db, base.file_uri(path), self.own, others=True)
+
+    def _swap(self, fill: Callable[[str], None]) -> str:
+        """Another file in the place of the one that is not trusted; where that lies now."""
+        with self.place.alone():
+            kept = self.place.replace(base.blank, fill)
+        self._identity = self.place.identity()
+        return kept
 
     def _put_aside(self, reason: str) -> None:
         """Unless another process has already."""
@@ -289,8 +339,17 @@ class Home:
 
     def _bring_back(self, db: sqlite3.Connection) -> None:
         try:
-            self._settle().close()
-            base.copy(db, base.file_uri(self.place.path), self.own, others=False)
+            if self._doubted:
+                self._swap(lambda path: self._refill(db, path))
+            else:
+                self._settle().close()
+                base.copy(db, base.file_uri(self.place.path), self.own, others=False)
         except (OSError, *base.FAILURES, SurroundingsError, base.DamagedError, base.NewerError):
             return
         self.degraded = ""
+
+    def _refill(self, db: sqlite3.Connection, path: str) -> None:
+        """The rows of others from the file that is not trusted, ours from memory."""
+        with closing(base.connect(base.file_uri(self.place.path))) as old:
+            base.copy(old, base.file_uri(path), (), others=True)
+        base.copy(db, base.file_uri(path), self.own, others=False)

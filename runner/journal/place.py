@@ -144,6 +144,22 @@ class Place:
             os.rename(self._temporary, self.path)
             self._sync()
 
+    def replace(self, blank: Callable[[], bytes], fill: Callable[[str], None]) -> str:
+        """Another database in the place of the one that is there, whole from the moment it can be
+        seen; the old one is kept, under the name returned. Only while ``alone``.
+        """
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(self._temporary + suffix)
+        self.write(self._temporary, blank())
+        fill(self._temporary)
+        if os.path.lexists(f"{self._temporary}-wal"):
+            raise OSError(f"{self._temporary} could not take what its WAL holds")
+        kept = self.aside()
+        os.rename(self._temporary, self.path)
+        self._sync()
+        return kept
+
     def _sync(self) -> None:
         """Without this a power cut takes the name away, though the file was synced."""
         fd = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY)
