@@ -12,6 +12,9 @@ from runner.errors import FAILED, UsageError
 if TYPE_CHECKING:
     from runner import intake
 
+_ATTEMPT, _TRIES = 5.0, 3
+"""Seconds, and failures in a row, after a CI's job: it is paid by the minute."""
+
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
@@ -35,7 +38,7 @@ def rest(where: str, environ: Mapping[str, str]) -> None:
     from runner.cli import launch  # noqa: PLC0415
 
     if to := _target(environ):
-        _send(None, where, to, environ)
+        _send(None, where, to, environ, patient=False)
     else:
         launch.open_journal(where, os.path.dirname(where), _say, environ).close()
 
@@ -54,7 +57,14 @@ def _target(environ: Mapping[str, str]) -> "intake.Target | None":
     )
 
 
-def _send(run: str | None, where: str, to: "intake.Target", environ: Mapping[str, str]) -> int:
+def _send(
+    run: str | None,
+    where: str,
+    to: "intake.Target",
+    environ: Mapping[str, str],
+    *,
+    patient: bool = True,
+) -> int:
     import time  # noqa: PLC0415
 
     from runner import __version__, delivery, execution, intake  # noqa: PLC0415
@@ -72,6 +82,7 @@ def _send(run: str | None, where: str, to: "intake.Target", environ: Mapping[str
             clock=execution.clock(),
             sleep=time.sleep,
             warn=_say,
+            pace=None if patient else delivery.Pace(attempt=_ATTEMPT, tries=_TRIES),
             logs=_logs(to, environ) if logs else None,
         )
     finally:

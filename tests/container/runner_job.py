@@ -8,9 +8,11 @@ intake listens on its loopback.
 
 import json
 import os
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,7 +84,7 @@ class RunnerJob:
     def command(self, given: Iterable[str], *options: str) -> list[str]:
         """The runner's command line up to the image: these variables, from the environment."""
         mounts = {
-            "/var/run/docker.sock": _socket(),
+            "/var/run/docker.sock": socket(),
             "/github/runner_temp": self.place / "runner_temp",
             "/github/home": self.place / "home",
             "/github/workflow": self.place / "workflow",
@@ -108,6 +110,15 @@ class RunnerJob:
         process = self.start(inputs, post=post, **environ)
         printed, _ = process.communicate(timeout=60)
         return process.returncode, printed
+
+    def cancel(self, process: subprocess.Popen[str]) -> str:
+        """Cancel the job as the runner does (``ProcessInvoker.cs``); what was printed meanwhile."""
+        for number, patience in ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5)):
+            process.send_signal(number)  # the client passes it on to PID 1
+            with suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=patience)[0]
+        process.kill()
+        raise AssertionError("it had to be killed")
 
     def outputs(self) -> dict[str, str]:
         """The outputs, read as the runner reads them."""
@@ -175,6 +186,6 @@ def _action() -> dict[str, Any]:
     return found
 
 
-def _socket() -> str:
+def socket() -> str:
     """The engine's socket on this machine, which GitHub's runner hands to every action."""
     return os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"

@@ -1,0 +1,69 @@
+"""Jobs with an image, started by our own container through the engine's socket."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import KEY, by_level
+from tests.container.engine import docker
+from tests.container.runner_job import OWNER, RunnerJob, socket
+from tests.container.test_action_in_container import in_container, reporting
+from tests.intake_server import Server
+
+pytestmark = pytest.mark.engine
+
+PIPELINE = """
+name: Inside
+jobs:
+  build:
+    image: IMAGE
+    pull: never
+    steps:
+      - cp given made && id -u > who && echo "key:${{DD_API_KEY:-none}}"
+      - run: test -S /var/run/docker.sock && echo socket || echo "no socket"
+  after: {{ needs: [build], steps: [cat made who] }}
+"""
+
+
+def pipeline(base: str) -> str:
+    return PIPELINE.replace("IMAGE", base).replace("{{", "{").replace("}}", "}")
+
+
+def test_from_an_action_a_job_gets_the_workspace_which_the_host_has_elsewhere(
+    image: str, base: str, tmp_path: Path, server: Server
+) -> None:
+    runner = RunnerJob(tmp_path, image, pipeline(base))
+    (runner.workspace / "given").write_text("from the host\n")
+    code, printed = runner.run(reporting(server))
+    assert code == 0, printed
+    assert "from the host" in printed
+    assert "key:none" in printed
+    assert "no socket" in printed
+    made = runner.workspace / "made"
+    assert (made.read_text(), made.stat().st_uid) == ("from the host\n", OWNER[0])
+    assert {event["status"] for event in by_level(server.events, "job")} == {"success"}
+    assert KEY not in printed
+
+
+@pytest.fixture
+def volume(docker_engine: None) -> Iterator[str]:
+    """A volume of the engine's own, as CIs in containers keep their workspaces in."""
+    name = f"signalbox-tests-{uuid.uuid4().hex[:12]}"
+    docker("volume", "create", "--label", "signalbox-tests", name)
+    yield name
+    docker("volume", "rm", "--force", name)
+
+
+def test_from_a_container_whose_workspace_is_a_volume_a_job_gets_that_volume(
+    image: str, base: str, volume: str
+) -> None:
+    mounts = ["--volume", f"{volume}:/builds", "--volume", f"{socket()}:/var/run/docker.sock"]
+    place = ["--network", "none", "--workdir", "/builds/app", *mounts]
+    writer = ["--entrypoint", "/bin/sh", *place, "--env", f"PIPELINE={pipeline(base)}"]
+    write = 'printf %s "$PIPELINE" > pipeline.yml; echo of the volume > given'
+    docker("run", "--rm", *writer, image, "-c", write)
+    done = in_container(image, *place, command="run --local")
+    assert done.returncode == 0, done.stdout
+    assert "of the volume" in done.stdout
