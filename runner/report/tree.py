@@ -20,7 +20,7 @@ _TIME: Final = 8
 _BAR: Final = (16, 60)
 """Cells of the bars, at least and at most."""
 MOST: Final = 60
-"""Rows at the end of a run, unless more than that failed."""
+"""Rows at the end of a run, or twice as many that matter."""
 _QUEUE_SHOWN: Final = 100
 """Milliseconds of waiting that are worth words."""
 
@@ -94,7 +94,9 @@ def waterfall(told: Told, look: Look) -> list[str]:
     for keep in (_Row.weighs, _Row.matters):
         if len(rows) > MOST:
             rows = [row for row in rows if keep(row)]
-    lines = [line.rstrip() for line in _table(iter(rows), told, look)]
+    rows = rows[: 2 * MOST]
+    bars = max(look.width * 2 // 5, _BAR[0])
+    lines = [line.rstrip() for line in _table(iter(rows), told, look, bars)]
     left = sum(1 for row in _rows(told, look) if row.bar) - len(rows)
     if left:
         lines.append(look.paint(f"{look.dots} and {left} more: signalbox show", Paint.FAINT))
@@ -280,10 +282,11 @@ def _reason(failure: Failure | None, depth: int, *, allowed: bool) -> Iterator[_
         yield _Row(indent=depth, text=why(failure), paint=paint, whole=True)
 
 
-def _table(rows: Iterator[_Row], told: Told, look: Look) -> Iterator[str]:
+def _table(rows: Iterator[_Row], told: Told, look: Look, bars: int = _BAR[0]) -> Iterator[str]:
+    """The rows; names leave ``bars`` cells to the bars."""
     every = list(rows)
     needed = max((_needs(row, look) for row in every if not row.whole), default=0)
-    name = min(needed, look.width - _TIME - _BAR[0] - 3)
+    name = min(needed, look.width - _TIME - bars - 3)
     width = min(look.width - name - _TIME - 3, _BAR[1])
     longest = max([told.duration_ms, *(row.bar.end for row in every if row.bar)])
     for row in every:

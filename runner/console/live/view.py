@@ -110,7 +110,7 @@ class View:
         outlet = self._live.outlet
         for key in self._tails:
             if key != self._followed and not self._live.over:
-                self._open(key)
+                self._tell(key)
         try:
             self._keyboard.release()
             held, outlet.held = bytes(outlet.held or b""), None
@@ -197,12 +197,18 @@ class View:
     def _in_lines(self, job: str) -> bool:
         return not self._shown or job == self._followed
 
+    def _tell(self, job: str) -> None:
+        """Tell of a job in lines; of one that runs, what its step has printed lately."""
+        if self._board.rows[job].state is State.RUNS:
+            self._open(job)
+        else:
+            self._console.open(job, named=False)
+
     def _open(self, job: str, *, again: bool = False) -> None:
         """Tell of a job in lines: what its step printed lately, and then what comes."""
-        row, tail = self._board.rows[job], self._tails[job]
-        running = row.state is State.RUNS and tail.step is not None
-        self._console.open(job, named=running)
-        if tail.step and running and not again:
+        tail = self._tails[job]
+        self._console.open(job, named=tail.step is not None)
+        if tail.step and not again:
             self._console.observe((tail.step,))
             for text in tail.pieces(OPENED):
                 self._console.output(job, text)
