@@ -38,9 +38,9 @@ def _pipeline(told: Told) -> Iterator[Entry]:
     yield _name("thread_name", 1, 1, "pipeline")
     facts = {"status": told.status.value, **told.parameters}
     yield _span(1, 1, told.name, "pipeline", 0, told.duration_ms, facts)
-    stages = [stage for stage in told.stages if stage.name]
-    for tid, stage in _lanes(stages, 2):
-        yield _name("thread_name", 1, tid, "stages")
+    lanes = list(_lanes((stage for stage in told.stages if stage.name), 2))
+    yield from _threads(1, lanes, "stages")
+    for tid, stage in lanes:
         facts = {"status": stage.status.value if stage.status else "running"}
         yield _span(1, tid, stage.name, "stage", stage.offset_ms, stage.duration_ms, facts)
 
@@ -50,8 +50,8 @@ def _job(pid: int, job: JobTold) -> Iterator[Entry]:
     yield {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": pid}}
     yield _name("thread_name", pid, _QUEUE, "job")
     if job.queue_ms:
-        start = job.offset_ms - job.queue_ms
-        yield _span(pid, _QUEUE, "queued", "queue", start, job.queue_ms, {})
+        start = max(job.offset_ms - job.queue_ms, 0)
+        yield _span(pid, _QUEUE, "queued", "queue", start, job.offset_ms - start, {})
     facts: Entry = {
         "status": job.status.value,
         "stage": plain(job.stage),
@@ -59,11 +59,9 @@ def _job(pid: int, job: JobTold) -> Iterator[Entry]:
         **_said(job),
     }
     yield _span(pid, _QUEUE, job.name, "job", job.offset_ms, job.duration_ms, facts)
-    named: set[int] = set()
-    for tid, step in _lanes(job.steps, _QUEUE + 1):
-        if tid not in named:
-            named.add(tid)
-            yield _name("thread_name", pid, tid, "steps")
+    lanes = list(_lanes(job.steps, _QUEUE + 1))
+    yield from _threads(pid, lanes, "steps")
+    for tid, step in lanes:
         facts = {"status": step.status.value, "attempt": step.attempt or 1, **_said(step)}
         yield _span(pid, tid, step.name, "step", step.offset_ms, step.duration_ms, facts)
 
@@ -78,6 +76,11 @@ def _lanes(parts: Iterable[Part], first: int) -> Iterator[tuple[int, Part]]:
         lane = next(free, len(ends))
         ends[lane : lane + 1] = [part.offset_ms + part.duration_ms]
         yield first + lane, part
+
+
+def _threads(pid: int, lanes: Iterable[tuple[int, object]], name: str) -> Iterator[Entry]:
+    for tid in dict.fromkeys(tid for tid, _ in lanes):
+        yield _name("thread_name", pid, tid, name)
 
 
 def _said(part: JobTold | StepTold) -> dict[str, str]:

@@ -12,7 +12,7 @@ import msgspec
 from runner.event import Failure, Status
 from runner.report import JobTold, StageTold, StepTold, Told
 
-TICKS: Final = 8
+TICKS: Final = 10
 """Marks on the line of time, at most."""
 OPEN: Final = 80
 """Steps with which all jobs are shown open; with more, those that did not end well."""
