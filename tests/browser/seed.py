@@ -183,20 +183,28 @@ class Workspace:
 
     def run(self, *words: str, code: int = 0, extra: dict[str, str] | None = None) -> str:
         """The program, ended with ``code``; what it printed."""
-        process = self.start(*words, extra=extra)
-        printed, _ = process.communicate(timeout=120)
-        assert process.returncode == code, printed
-        return printed
+        return ended(self.start(*words, extra=extra), code)
+
+
+def ended(process: "subprocess.Popen[str]", code: int = 0) -> str:
+    """What a run printed, which ends with ``code``."""
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == code, printed
+    return printed
 
 
 def seed(workspace: Workspace) -> None:
-    """A success, a failure and its retry, a gate that is approved, another branch."""
-    workspace.run("run", "docs.yml")
+    """A success, a failure and its retry, a gate that is approved, another branch. What runs at the
+    same time has a state of its own, so that ``latest`` is what was waited for.
+    """
+    docs = workspace.start("run", "docs.yml", "--state", "../beside")
     workspace.run("run", "api.yml", code=1, extra={"BROKEN": "1"})
     workspace.run("retry", "latest", "--failed")
+    ended(docs)
     workspace.commit("Queue: first in, first out")
     workspace.run("run", "release.yml", code=75)
     workspace.run("resume", "latest", "--approve", "approve", "--reason", "Numbers look good")
     workspace.commit("Render the search index in one pass", "feature/search")
-    workspace.run("run", "docs.yml", "-p", "TARGET=production")
+    docs = workspace.start("run", "docs.yml", "-p", "TARGET=production", "--state", "../beside")
     workspace.run("run", "release.yml", code=75)
+    ended(docs)

@@ -18,7 +18,7 @@ from runner.viewer.rows import LEVELS, Bucket, Facet, Facets, Page, Row
 NOUNS: Final = {"pipeline": "executions", "stage": "stages", "job": "jobs", "step": "steps"}
 STATUSES: Final = ("success", "running", "skipped", "canceled", "blocked", "error")
 """As they stand on each other in a column, from the bottom."""
-SHOWN: Final = 12
+SHOWN: Final = 20
 """Values of a facet."""
 _OPEN: Final = {"@ci.status", "@ci.pipeline.name", "@git.branch"}
 _HEIGHT: Final = 56
@@ -211,7 +211,7 @@ def line(row: Row, now: int) -> Line:
         ref=plain(row.tag or row.branch) if whole else "",
         ref_is_tag=bool(row.tag),
         within=_within(row),
-        sha=row.sha[:7] if whole else "",
+        sha=row.sha[:7] if whole and not row.failure else "",
         text=text,
         is_reason=row.failure is not None,
         author=plain(row.author),

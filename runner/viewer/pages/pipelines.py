@@ -31,7 +31,7 @@ _HEADS: Final = (
     ("name", "Pipeline", ""),
     ("", "Branch", ""),
     ("last", "Last", ""),
-    ("", "Last 30", "wide"),
+    ("", "Last 30", "number wide"),
     ("runs", "Runs", "number"),
     ("failures", "Failed", "number"),
     ("p50", "p50", "number wide"),
@@ -48,13 +48,11 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     sorted: str
 
 
-class Tick(msgspec.Struct, frozen=True, kw_only=True):
-    """One run in a spark line."""
+class Strokes(msgspec.Struct, frozen=True, kw_only=True):
+    """The runs of one status in a spark line, as one path."""
 
     status: str
-    x: str
-    y: str
-    height: str
+    path: str
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +67,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     last_href: str
     last_status: str
     last_start_ms: int
-    spark: tuple[Tick, ...]
+    spark: tuple[Strokes, ...]
     spark_label: str
     runs: int
     rate: str
@@ -207,16 +205,18 @@ def _line(row: PipelineRow, asked: Overview) -> Line:
     )
 
 
-def _spark(runs: Sequence[tuple[str, int]]) -> Iterator[Tick]:
-    """Bars as high as runs were long; what failed stands on a base line of its own."""
+def _spark(runs: Sequence[tuple[str, int]]) -> Iterator[Strokes]:
+    """Bars as high as runs were long; what failed or waits is underlined, too."""
     longest = max((took for _, took in runs), default=0) or 1
-    first = _BARS - len(runs[-_BARS:])
-    for place, (status, took) in enumerate(runs[-_BARS:], start=first):
+    shown = runs[-_BARS:]
+    paths: dict[str, str] = {}
+    for place, (status, took) in enumerate(shown, start=_BARS - len(shown)):
+        x = f"{place * 4.4 + 1.5:.4g}"
         height = max((_SPARK - 5) * took / longest, 1.5)
-        y = _SPARK - 4 - height
-        yield Tick(status=status, x=f"{place * 4.4:.4g}", y=f"{y:.4g}", height=f"{height:.4g}")
-        if status in {"error", "blocked"}:
-            yield Tick(status=status, x=f"{place * 4.4:.4g}", y=f"{_SPARK - 2}", height="2")
+        bar = f"M{x} {_SPARK - 4}v-{height:.3g}"
+        mark = f"M{x} {_SPARK}v-2" if status in {"error", "blocked"} else ""
+        paths[status] = paths.get(status, "") + bar + mark
+    return (Strokes(status=status, path=path) for status, path in paths.items())
 
 
 def _percent(share: float) -> str:
