@@ -1,7 +1,7 @@
 """The journal when the disk, the build or another process works against it; ids of the fault list.
 
-Real files, real kills, real file systems that are full or read-only. Open: D5 (EIO needs a device
-that fails), D3 (quota).
+Real files, real kills, real file systems that are full or read-only. D3 (inodes, quota) and D5
+(EIO) stand in ``test_faults_disk``.
 """
 
 import os

@@ -120,7 +120,8 @@ class Intake:
             prepared,
             stream=True,
             # Reading may take a little longer than all, so that one limit decides.
-            timeout=(min(CONNECT_LIMIT, within), within + 1),
+            # Half, so that IPv6 that leads nowhere leaves time for IPv4 (N12).
+            timeout=(min(CONNECT_LIMIT, within / 2), within + 1),
             verify=self._authorities,
             proxies=self._proxies,
         )
