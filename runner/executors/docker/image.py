@@ -45,6 +45,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     """An image that the engine has."""
 
     id: str
+    user: str
+    """Its own; empty: root."""
     told: notice.Image
 
 
@@ -148,7 +150,8 @@ class _Fetch(threading.Thread):
             digest=_digest(self._repository, found.get("RepoDigests") or ()),
             platform="/".join(word for word in words if word),
         )
-        return Image(id=found["Id"], told=told)
+        user = (found.get("Config") or {}).get("User") or ""
+        return Image(id=found["Id"], user=user, told=told)
 
     def _pull(self) -> None:
         repository, tag = docker.utils.parse_repository_tag(self._reference)

@@ -104,8 +104,10 @@ while :; do
 done
 """
 
+ALIVE: Final = b"signalbox: alive"
 OOM_KILLS: Final = (
-    "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null"
+    "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null; "
+    f"echo {ALIVE.decode()}"
 )
 """What the kernel has killed in this container, in the words of both versions of cgroups."""
 
