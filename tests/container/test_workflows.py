@@ -25,7 +25,12 @@ def steps(file: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("schema", "files"), [("github-workflows", WORKFLOWS), ("github-actions", ACTIONS)]
+    ("schema", "files"),
+    [
+        ("github-workflows", WORKFLOWS),
+        ("github-actions", ACTIONS),
+        ("dependabot", [ROOT / ".github/dependabot.yml"]),
+    ],
 )
 def test_they_fit_the_public_schema(schema: str, files: list[Path]) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
