@@ -17,11 +17,12 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from runner import __version__
 from tests.conftest import ROOT, Ended, Workspace
 from tests.forks import Forks
 
 EXAMPLES: Final = ROOT / "examples"
-IMAGE: Final = "ghcr.io/OWNER/signalbox:1"
+IMAGE: Final = f"ghcr.io/OWNER/signalbox:{__version__}"
 BASH: Final = ("bash", "-eo", "pipefail", "-c")
 SH: Final = ("sh", "-e", "-c")
 

@@ -122,6 +122,12 @@ def test_the_readme_names_every_example_and_no_other() -> None:
     assert {link for link in linked if not link.startswith("..")} == there | {"demo/pipeline.yml"}
 
 
+def test_the_examples_name_the_image_of_this_version() -> None:
+    for path in FILES:
+        images = re.findall(r"ghcr\.io/OWNER/signalbox\S*", path.read_text())
+        assert {image.strip("\"'.;, }])") for image in images} <= {IMAGE, IMAGE.rpartition(":")[0]}
+
+
 def test_every_ci_that_we_know_has_an_example() -> None:
     known = {variables.partition("-")[0] for variables, _, _ in COMMANDS.values()}
     there = {path.stem for path in (ROOT / "runner" / "providers").glob("[a-z]*.py")}
@@ -163,8 +169,9 @@ def test_its_commands_report_a_run_of_its_ci(
 def test_the_workflow_gives_only_inputs_that_there_are(name: str) -> None:
     (job,) = load(EXAMPLES / name)["jobs"].values()
     (step,) = (step for step in job["steps"] if "OWNER/signalbox" in step["uses"])
-    assert step["uses"] == f"OWNER/signalbox{'/composite' if 'composite' in name else ''}@v1"
-    inputs = load(ROOT / "action.yml")["inputs"]
+    folder = step["uses"].removeprefix("OWNER/signalbox").removesuffix("@v1").strip("/")
+    assert (folder == "composite") == ("composite" in name)
+    inputs = load(ROOT / folder / "action.yml")["inputs"]
     assert set(step["with"]) <= set(inputs)
 
 
