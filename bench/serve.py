@@ -165,7 +165,8 @@ def intake() -> bool:
         rate = events / min(time.monotonic() - begin, SECONDS + 0.5)
         p99 = waits[int(len(waits) * 0.99)] * 1000
         found = (
-            f"{rate:.0f} events/s, p99 {p99:.0f} ms, median {statistics.median(waits) * 1e3:.0f} ms, "
+            f"{rate:.0f} events/s, p99 {p99:.0f} ms, "
+            f"median {statistics.median(waits) * 1e3:.0f} ms, "
             f"{spent / events * 1e6:.0f} us CPU each, {memory(pid):.0f} MB"
         )
         return row(
@@ -218,7 +219,7 @@ def full(events: int, keep: str) -> bool:
 
 
 def _newest(port: int) -> bool:
-    waits = [timed(port, "/executions?facets=0") for _ in range(20)]
+    waits = [timed(port, "/executions") for _ in range(20)]
     api = [timed(port, "/api/v2/ci/pipelines/events?page[limit]=50") for _ in range(20)]
     worst = max(waits[1:]) * 1000
     found = f"{worst:.0f} ms (API {max(api[1:]) * 1000:.0f} ms)"
@@ -229,7 +230,7 @@ def _searches(port: int) -> bool:
     waits = []
     for level in ("pipeline", "job", "step"):
         for name, query in QUERIES.items():
-            path = f"/executions?level={level}&query={quote(query)}"
+            path = f"/executions?level={level}&q={quote(query)}"
             spent = sorted(timed(port, path) for _ in range(5))
             waits += spent
             print(f"     {level:<9} {name:<24} {spent[2] * 1000:6.0f} ms")

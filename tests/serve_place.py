@@ -8,9 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from resource import RLIMIT_FSIZE, setrlimit
 from typing import Any, Self
 
 from tests.conftest import ROOT
@@ -45,7 +46,7 @@ class Answer:
 class Serve:
     """A running ``signalbox serve``."""
 
-    def __init__(self, state: Path, *arguments: str, **environ: str) -> None:
+    def __init__(self, state: Path, *arguments: str, biggest: int = 0, **environ: str) -> None:
         self.state = state
         self.process = subprocess.Popen(
             [*SERVE, "--port", "0", "--state", str(state), *arguments],
@@ -56,6 +57,8 @@ class Serve:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A disk that takes no more, as far as one process can tell.
+            preexec_fn=_limit(biggest) if biggest else None,  # noqa: PLW1509 - no thread runs yet
         )
         assert self.process.stderr
         self.said = self.process.stderr.readline()
@@ -123,11 +126,15 @@ class Serve:
             self.end(signal.SIGKILL)
 
 
+def _limit(biggest: int) -> Callable[[], None]:
+    return lambda: setrlimit(RLIMIT_FSIZE, (biggest, biggest))
+
+
 @contextlib.contextmanager
-def serving(state: Path, *arguments: str, **environ: str) -> Iterator[Serve]:
-    """One for the length of a block."""
+def serving(state: Path, *arguments: str, biggest: int = 0, **environ: str) -> Iterator[Serve]:
+    """One for the length of a block. ``biggest``: bytes of any file that it may write."""
     state.parent.mkdir(parents=True, exist_ok=True)
-    with Serve(state, *arguments, **environ) as running:
+    with Serve(state, *arguments, biggest=biggest, **environ) as running:
         yield running
 
 

@@ -21,6 +21,7 @@ from tests.serve_place import (
     LOGS,
     PIPELINE,
     READ,
+    SERVE,
     SHA,
     Serve,
     ago,
@@ -347,3 +348,27 @@ def everything(viewer: Serve) -> Iterator[dict[str, Any]]:
         if "page" not in answer["meta"]:
             return
         cursor = {"cursor": answer["meta"]["page"]["after"]}
+
+
+def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path / "state", biggest=400_000) as running:
+        taken = 0
+        answer = running.send(pipeline("full"))
+        while answer.status == 202:
+            answer = running.send(*(part("step", f"r{taken}", str(n)) for n in range(20)))
+            taken += 20
+        assert answer.status == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert len(list(everything(running))) == 1 + taken - 20
+
+
+def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "serve"
+    folder.mkdir(parents=True)
+    (tmp_path / "state" / ".gitignore").write_text("*\n")
+    (folder / "store.db").write_bytes(b"something else" * 100)
+    command = [*SERVE, "--port", "0", "--state", str(tmp_path / "state")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 4
+    assert "store.db cannot be used" in done.stderr
+    assert (folder / "store.db").read_bytes().startswith(b"something else")

@@ -49,8 +49,11 @@ def serve(
             token=token,
             forward=to is not None,
         )
+        server = Server(application)
+        got = _ended_by_signals(server)
         _announce(say, host, port, token, to)
-        return _until_a_signal(Server(application), listener)
+        server.on(listener)
+    return TERMINATED if signal.SIGTERM in got else INTERRUPTED
 
 
 def _announce(
@@ -63,8 +66,8 @@ def _announce(
     say(f"  → report to it:    SIGNALBOX_INTAKE_URL={address} signalbox run")
 
 
-def _until_a_signal(server: Server, listener: socket.socket) -> int:
-    """Serve; the exit code that the signal which ended it asks for."""
+def _ended_by_signals(server: Server) -> list[int]:
+    """Have Ctrl-C and SIGTERM end it; which of them came."""
     got: list[int] = []
 
     def note(number: int, _: object) -> None:
@@ -73,5 +76,4 @@ def _until_a_signal(server: Server, listener: socket.socket) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
-    server.on(listener)
-    return TERMINATED if signal.SIGTERM in got else INTERRUPTED
+    return got

@@ -23,6 +23,7 @@ import sqlite3
 from typing import Final
 
 from runner.errors import RefusedError, SurroundingsError
+from runner.journal.place import ELSEWHERE, Place
 from runner.viewer.rows import LEVELS, Level
 
 APPLICATION: Final = int.from_bytes(b"SgBv")
@@ -158,26 +159,18 @@ class Hash:
 
 
 def prepare(state: str) -> str:
-    """The store's file in a state directory, both made if need be, readable by their owner alone.
-    Returns its path.
+    """The store's file in a state directory, which is made and looked at as a run does. Returns its
+    path. Raises ``SurroundingsError``.
     """
-    folder = os.path.join(state, "serve")
     try:
-        for path in (state, folder):
-            os.makedirs(path, mode=0o700, exist_ok=True)
-        ignore = os.path.join(state, ".gitignore")
-        if not os.path.lexists(ignore):
-            with open(ignore, "x") as file:
-                file.write("*\n")
+        Place(state).prepare()
+        folder = os.path.join(state, "serve")
+        if not os.path.isdir(folder):
+            os.mkdir(folder, 0o700)
     except OSError as error:
-        raise SurroundingsError(
-            f"{folder} cannot be made: {error.strerror}", "choose another place with --state"
-        ) from None
-    if os.path.islink(folder) or os.stat(folder).st_uid not in {
-        os.geteuid(),
-        os.stat(state).st_uid,
-    }:
-        raise SurroundingsError(f"{folder} is not ours", "choose another place with --state")
+        raise SurroundingsError(f"{state} cannot be used: {error.strerror}", ELSEWHERE) from None
+    if os.path.islink(folder) or os.stat(folder).st_uid != os.geteuid():
+        raise SurroundingsError(f"{folder} is not ours", ELSEWHERE)
     os.chmod(folder, 0o700)
     return os.path.join(folder, "store.db")
 
@@ -206,7 +199,7 @@ def define(path: str) -> Hash:
             db.close()
     except sqlite3.Error as error:
         raise SurroundingsError(
-            f"{path} cannot be used: {error}", "remove it, or choose another place with --state"
+            f"{path} cannot be used: {error}", f"remove it, or {ELSEWHERE}"
         ) from error
 
 
