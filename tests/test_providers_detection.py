@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from runner import providers
+from runner.cli.identity import identity
 from runner.commit import read
 from runner.providers import Host, overrides, page
 from tests.conftest import ROOT
@@ -218,6 +219,19 @@ def test_keys_differ_wherever_the_place_does() -> None:
         keys.append(found(environ).host.key)
         assert all(keys)
         assert all(one != other for one, other in itertools.combinations(keys, 2)), ci
+
+
+def test_a_restart_names_the_id_that_the_run_before_it_had() -> None:
+    again = case("woodpecker-restart-of-a-tag").environ
+    before = {**again, "CI_PIPELINE_NUMBER": again["CI_PIPELINE_PARENT"]} | {
+        "CI_PIPELINE_RERUNS": "",
+        "CI_PIPELINE_PARENT": "0",
+    }
+    first, nothing = identity(found(before).host, "Docs", ())
+    second, previous = identity(found(again).host, "Docs", ())
+    assert nothing is None
+    assert previous is not None
+    assert previous.id == first != second
 
 
 @pytest.mark.parametrize("name", ["jenkins-branch", "travis-branch", "buddy-branch"])

@@ -208,3 +208,6 @@ def test_the_drone_example_reports_a_run_of_drone(
     ended = place.run("signalbox action", SH, **settings)
     assert ended.code == 0, ended.err
     settled(server, environ)
+    event = server.event("pipeline")
+    assert event["queue_time"] == 7000  # as Drone says it
+    assert event["node"]["hostname"] == environ["DRONE_STAGE_MACHINE"]
