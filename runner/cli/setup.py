@@ -144,7 +144,7 @@ class Setup:
         if given is not None:
             return given
         if self._host.host.name:
-            return self._host.host.manual
+            return self._host.host.manual or self.request.blocked is not None
         return self.request.before is not None or sys.stdin.isatty()
 
     def header(self, execution: Execution, pin: Pin | None, target: "Target | None") -> Header:
