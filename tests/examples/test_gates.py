@@ -2,6 +2,7 @@
 and what comes after it in the CI does not start before, whatever the colour of the job.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -43,6 +44,9 @@ def resumed(place: Place, commands: list[str], shell: tuple[str, ...] = SH) -> N
         assert ended.code == 0, ended.err
         said += ended.err
     assert "deploying" in said
+    shown = json.loads(place.run("signalbox show --json").out)
+    assert shown["resumed_from"]
+    assert shown["manual"]  # a person has answered, whatever started the CI's own pipeline
 
 
 def stopped(place: Place, commands: list[str], shell: tuple[str, ...], code: int) -> None:
