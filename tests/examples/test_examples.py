@@ -33,7 +33,8 @@ SCHEMAS = {
 
 
 def commands(steps: list[Any], key: str) -> list[str]:
-    return [step[key] for step in steps if isinstance(step, dict) and key in step]
+    found = [step[key] for step in steps if isinstance(step, dict) and key in step]
+    return [it if isinstance(it, str) else it["command"] for it in found]
 
 
 COMMANDS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Any], list[str]]]] = {
@@ -66,7 +67,11 @@ COMMANDS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Any], list[str]]]] 
         lambda it: commands(it["jobs"]["check"]["steps"], "run"),
     ),
     "codefresh.yml": ("codefresh-branch", SH, lambda it: it["steps"]["check"]["commands"]),
-    "gitlab-ci.yml": ("gitlab-branch", SH, lambda it: it["check"]["script"]),
+    "gitlab-ci.yml": (
+        "gitlab-branch",
+        SH,
+        lambda it: [*it["check"]["script"], *it["check"]["after_script"]],
+    ),
     "travis.yml": ("travis-branch", BASH, lambda it: it["script"]),
     "woodpecker.yml": ("woodpecker-branch", SH, lambda it: it["steps"][0]["commands"]),
     "Jenkinsfile": ("jenkins-branch", SH, lambda it: re.findall(r"sh '(.*)'", it)),
@@ -160,6 +165,8 @@ def test_its_commands_report_a_run_of_its_ci(
         ended = place.run(command, shell)
         assert ended.code == 0, ended.err
     settled(server, environ)
+    if "junit.xml" in path.read_text():
+        assert (place.path / "junit.xml").read_text().count("<testcase ") == 2
 
 
 # ── the action, and the plugin ───────────────────────────────────────────────────────────────────
