@@ -13,10 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.intake_server import Server, intake
 
+# How quick examples are says something of the machine alone.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 pytest_plugins = ("tests.container.plugin", "tests.tmux")
 ROOT = Path(__file__).parent.parent
 KEY = "canary-0123456789abcdef0123456789ab"

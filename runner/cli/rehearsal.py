@@ -14,7 +14,7 @@ from runner import commit, event, recorder
 from runner.cli.request import Request
 from runner.cli.setup import Setup
 from runner.engine import Engine
-from runner.executors import Command, Place, Sink, Stop
+from runner.executors import Command, Image, Place, Sink, Stop
 from runner.journal import Change
 from runner.notice import Exit
 from runner.plan import Decision, Plan, PlannedGate, PlannedJob
@@ -66,7 +66,7 @@ class _Paper:
 class _Idle:
     """An executor and a place in which every step is done before it began."""
 
-    facts: Mapping[str, str] = {}
+    image: Image | None = None
 
     def open(self, place: Place, stop: Stop) -> "_Idle":
         del place, stop
