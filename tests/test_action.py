@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from runner import manifest
 from runner.cli import inputs
 from runner.cli.action import written
 from runner.pipeline import Job
-from tests.conftest import KEY, Ended, Workspace, by_level
+from tests.conftest import KEY, ROOT, Ended, Workspace, by_level
 from tests.intake_server import Server
 
 PIPELINE = """
@@ -301,6 +303,24 @@ def test_a_step_is_not_split_at_its_commas() -> None:
     assert commands.lines("steps") == ("cut -d, -f1",)
     listed = inputs.Inputs({"PLUGIN_STEPS": '["make a,b", "make c"]'})
     assert listed.lines("steps") == ("make a,b", "make c")
+
+
+def test_bytes_that_are_no_text_are_no_defect() -> None:
+    odd = inputs.Inputs({"INPUT_STEPS": "echo \udcff"})
+    assert "echo \ufffd" in written(odd)
+
+
+def test_no_first_step_waits_for_what_only_its_end_needs() -> None:
+    program = "import sys, runner.cli.run, runner.cli.launch; before = {*sys.modules}\n"
+    program += "import runner.cli.action; print(*sorted({*sys.modules} - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [
+        "runner.cli.action",
+        "runner.cli.handover",
+        "runner.cli.inputs",
+    ]
 
 
 def test_T1_another_spelling_does_not_outvote_the_runners_own() -> None:

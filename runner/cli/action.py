@@ -4,15 +4,15 @@ Owns the translation: inputs (``INPUT_*``) into a run or a resume, and how that 
 the job page and an exit code. The run itself is ``launch``'s, as at a desk.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Final
 
 import click
+import msgspec
 
 from runner import commit, manifest, plan
-from runner.cli import answer, attempt, launch, places
+from runner.cli import launch, places
 from runner.cli import settings as environment
 from runner.cli.handover import Handover
 from runner.cli.inputs import NEW, Inputs
@@ -141,6 +141,8 @@ def _resume(inputs: Inputs, environ: Mapping[str, str]) -> Request:
             f"inputs resume-run and {extra[0]} exclude each other",
             "a resumed run keeps what it was started with",
         )
+    from runner.cli import answer  # noqa: PLC0415 - by who answers
+
     said = answer.Said(
         approved=inputs.lines("approve"),
         rejected=inputs.lines("reject"),
@@ -159,6 +161,8 @@ def _retry(inputs: Inputs, environ: Mapping[str, str]) -> Request:
     named = inputs.lines("retry")
     jobs = () if named in {("failed",), ("all",)} else named
     again = plan.Again(jobs=jobs, everything=named == ("all",))
+    from runner.cli import attempt  # noqa: PLC0415 - by who tries again
+
     run = inputs["resume-run"] or "latest"
     return attempt.request(run, again, _options(inputs), environ, accept_changed=False)
 
@@ -194,7 +198,8 @@ def written(inputs: Inputs) -> str:
     name = inputs["name"] or os.environ.get("GITHUB_WORKFLOW") or "Steps"
     job = os.environ.get("GITHUB_JOB") or "steps"
     image = {"image": inputs["image"].replace("$", "$$")} if inputs["image"] else {}
-    return json.dumps({"name": name, "jobs": {job: {**image, "steps": inputs.lines("steps")}}})
+    declared = {"name": name, "jobs": {job: {**image, "steps": inputs.lines("steps")}}}
+    return msgspec.json.encode(declared).decode()
 
 
 # ── who may be trusted ───────────────────────────────────────────────────────────────────────────
@@ -224,8 +229,8 @@ def _source(environ: Mapping[str, str]) -> object:
     """The repository that caused the event; None if that cannot be told."""
     try:
         with open(environ.get("GITHUB_EVENT_PATH", ""), "rb") as file:
-            found = json.loads(file.read(_EVENT_LIMIT))
-    except (OSError, ValueError, RecursionError):
+            found = msgspec.json.decode(file.read(_EVENT_LIMIT))
+    except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
     for name in _PRIVILEGED[environ["GITHUB_EVENT_NAME"]].split("."):
         found = found.get(name) if isinstance(found, dict) else None

@@ -9,12 +9,11 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from runner import execution, intake, providers, report
-from runner.cli import past, settings
+from runner import execution, providers
 from runner.errors import (
     BLOCKED,
     INTERRUPTED,
@@ -25,8 +24,10 @@ from runner.errors import (
 )
 from runner.event import Status
 from runner.journal import Journal, Stored
-from runner.report import markdown
 from runner.terminal import plain
+
+if TYPE_CHECKING:  # loaded when a run is over
+    from runner.report import Told
 
 _STATUS: Final = {
     SUCCESS: Status.SUCCESS,
@@ -84,6 +85,9 @@ class Handover:
             click.echo(self._provider.loud(token), nl=False)
 
     def _told(self, state: str, page: str) -> tuple[dict[str, str], bytes]:
+        from runner.cli import past  # noqa: PLC0415 - 40 ms that no first step waits for
+        from runner.report import markdown  # noqa: PLC0415
+
         if not os.path.exists(os.path.join(state, "journal.db")):
             return {}, b""
         try:
@@ -96,9 +100,8 @@ class Handover:
             if not ours:
                 return {}, b""
             told = past.tell(journal, ours[0], self._environ)
-            summary = markdown.page(
-                told, past.summaries(journal, ours[0]), limit=markdown.LIMIT - self._taken()
-            )
+            room = max(markdown.LIMIT - self._taken(), 0)
+            summary = markdown.page(told, past.summaries(journal, ours[0]), limit=room)
             outputs = self._outputs(ours[0], told)
             outputs["report"] = self._report(journal, ours[0], told, page) if page else ""
         finally:
@@ -110,11 +113,11 @@ class Handover:
         """Bytes that stand on the page already."""
         path = self._provider.page_path
         try:
-            return min(os.lstat(path).st_size, markdown.LIMIT) if path else 0
+            return os.lstat(path).st_size if path else 0
         except OSError:
             return 0
 
-    def _outputs(self, stored: Stored, told: report.Told) -> dict[str, str]:
+    def _outputs(self, stored: Stored, told: "Told") -> dict[str, str]:
         return {
             "status": told.status.value,
             "pipeline-id": told.pipeline_id,
@@ -122,7 +125,7 @@ class Handover:
             "gate": "\n".join(gate.gate for gate in stored.gates),
         }
 
-    def _report(self, journal: Journal, stored: Stored, told: report.Told, path: str) -> str:
+    def _report(self, journal: Journal, stored: Stored, told: "Told", path: str) -> str:
         """The execution as a page, to upload; nothing that a step left at the path is opened."""
         from runner.cli import forms  # noqa: PLC0415 - templates, by who wants a page
 
@@ -162,6 +165,9 @@ class Handover:
         return path if inside.startswith("..") else inside
 
     def _link(self, stored: Stored) -> str:
+        from runner import intake  # noqa: PLC0415
+        from runner.cli import settings  # noqa: PLC0415
+
         found = settings.read(self._environ)
         target = intake.target(
             site=found.site,

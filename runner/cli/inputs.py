@@ -5,7 +5,6 @@ Woodpecker, ``INPUT_ALL`` of ``composite/action.yml``) and the forms of a list. 
 is ``action``'s.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -46,7 +45,7 @@ class Inputs:
         self._given = _handed_on(environ.get("INPUT_ALL", ""))
         for name in sorted(environ, key=_rank):
             prefix, _, rest = name.partition("_")
-            value = environ[name].strip()
+            value = environ[name].encode(errors="surrogateescape").decode(errors="replace").strip()
             if value and rest and name != "INPUT_ALL" and prefix in {"INPUT", "PLUGIN"}:
                 known = rest.replace("_", "-").lower()
                 self._given[known] = _setting(known, value) if prefix == "PLUGIN" else value
@@ -102,10 +101,10 @@ def _setting(name: str, value: str) -> str:
 
 def _decoded(value: str) -> object:
     try:
-        return json.loads(value) if value[0] in "[{" else None
+        return msgspec.json.decode(value) if value[0] in "[{" else None
     except (ValueError, RecursionError):
         return None
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
