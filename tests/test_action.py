@@ -311,7 +311,7 @@ def test_bytes_that_are_no_text_are_no_defect() -> None:
 
 
 def test_no_first_step_waits_for_what_only_its_end_needs() -> None:
-    program = "import sys, runner.cli.run, runner.cli.launch; before = {*sys.modules}\n"
+    program = "import sys, runner.cli.launch, runner.manifest; before = {*sys.modules}\n"
     program += "import runner.cli.action; print(*sorted({*sys.modules} - before))"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
