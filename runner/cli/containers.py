@@ -78,7 +78,12 @@ class Engine:
             ) from error
 
     def executor(
-        self, execution: Execution, spot: Spot, runs: str, mask: Callable[[bytes], bytes]
+        self,
+        execution: Execution,
+        spot: Spot,
+        runs: str,
+        mask: Callable[[bytes], bytes],
+        warn: Callable[[str], object],
     ) -> Executor:
         """Who runs the jobs; what they need is being pulled from now on."""
         here = ProcessExecutor(runs, time.monotonic)
@@ -94,6 +99,7 @@ class Engine:
             witness=spot.file,
             runs=runs,
             mask=mask,
+            warn=warn,
             pinned=self.pinned,
         )
         there = DockerExecutor(self._api, around)

@@ -249,7 +249,9 @@ class Setup:
         base = environment.inherited(self.environ, request.plan.pipeline.secrets)
         return Surroundings(
             execution=execution,
-            executor=self.engine.executor(execution, request.place, runs, self.masker.bytes),
+            executor=self.engine.executor(
+                execution, request.place, runs, self.masker.bytes, self.voice.warn
+            ),
             masker=self.masker,
             screen=console,
             clock=self.clock,

@@ -179,6 +179,7 @@ def _docker(request: pytest.FixtureRequest, tmp_path: Path) -> Executor:
         witness=str(workspace / "pipeline.yml"),
         runs=str(runs),
         mask=bytes,
+        warn=print,
     )
     return DockerExecutor(connection.connect(os.environ), around, time.monotonic)
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,24 +19,31 @@ from tests.container.engine import EngineError, cache
 
 
 class Daemon:
-    """One engine. ``home`` outlives it: what it has loaded need not be loaded again."""
+    """One engine. ``home`` outlives it: what it has loaded need not be loaded again. To one for
+    which a directory is ``hidden`` that is empty, as if it were on another machine.
+    """
 
-    def __init__(self, home: Path, run: Path) -> None:
+    def __init__(self, home: Path, run: Path, hidden: Path | None = None) -> None:
         self.home, self.run = home, run
         self.url = f"unix://{run}/docker.sock"
-        below = f"--root {home}/containerd --state {run}/containerd"
-        # Of its own, as where systemd starts both: what dockerd starts itself dies with it.
-        self._below = self._spawn(f"containerd --address {run}/containerd.sock {below}")
+        self._hidden = hidden
+        self._below: subprocess.Popen[bytes] | None = None
         self._dockerd: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         (self.run / "pid").unlink(missing_ok=True)  # a killed one leaves it, and then none starts
-        self._dockerd = self._spawn(
-            f"unshare --net dockerd --host {self.url} --pidfile {self.run}/pid"
-            f" --exec-root {self.run}/exec --data-root {self.home}/docker"
-            f" --containerd {self.run}/containerd.sock --bridge none --iptables=false"
+        command = (
+            f"dockerd --host {self.url} --pidfile {self.run}/pid --exec-root {self.run}/exec"
+            f" --data-root {self.home}/docker --bridge none --iptables=false"
         )
+        if self._hidden:
+            hide = f"mount --make-rprivate / && mount -t tmpfs none {self._hidden}"
+            self._dockerd = self._spawn(
+                "unshare", "--mount", "sh", "-c", f"{hide} && exec {command}"
+            )
+        else:
+            self._dockerd = self._spawn(*command.split(), "--containerd", self._beside())
         for _ in range(300):
             if self._answers() or self._dockerd.poll() is not None:
                 break
@@ -44,9 +52,17 @@ class Daemon:
             last = (self.run / "log").read_text(errors="replace").splitlines()[-20:]
             raise EngineError("\n".join(["dockerd did not start:", *last]))
 
-    def _spawn(self, command: str) -> subprocess.Popen[bytes]:
+    def _beside(self) -> str:
+        """What runs containers lives on when ``dockerd`` dies, as where systemd starts both."""
+        socket = f"{self.run}/containerd.sock"
+        if self._below is None:
+            own = f"--root {self.home}/containerd --state {self.run}/containerd"
+            self._below = self._spawn(*f"containerd --address {socket} {own}".split())
+        return socket
+
+    def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
         with (self.run / "log").open("ab") as log:
-            return subprocess.Popen(command.split(), stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     def kill(self) -> None:
         """As a crash ends it; its containers live on, without it."""
@@ -60,18 +76,18 @@ class Daemon:
         self.start()
 
     @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """It is there, and does not answer."""
-        self.send(signal.SIGSTOP)
+    def frozen(self, after: float = 0.0) -> Iterator[None]:
+        """It is there, and from ``after`` so many seconds on it does not answer."""
+        assert self._dockerd is not None
+        freezing = threading.Timer(after, self._dockerd.send_signal, [signal.SIGSTOP])
+        freezing.start()
+        if not after:
+            freezing.join()
         try:
             yield
         finally:
-            self.send(signal.SIGCONT)
-
-    def send(self, number: int) -> None:
-        """A signal to it alone."""
-        assert self._dockerd is not None
-        self._dockerd.send_signal(number)
+            freezing.join()
+            self._dockerd.send_signal(signal.SIGCONT)
 
     def docker(self, *arguments: str) -> str:
         """What ``docker`` prints, talking to this engine; "" if it fails."""
@@ -82,16 +98,22 @@ class Daemon:
 
     def load(self, image: str) -> None:
         """An image of the machine's own engine."""
-        if self.docker("image", "ls", "--quiet", image):
+        which = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
+        wanted = subprocess.run(which, capture_output=True, text=True, check=True).stdout.strip()
+        if self.docker(*which[1:]) == wanted:
             return
         with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved:
             command = ["docker", "--host", self.url, "load", "--quiet"]
             subprocess.run(command, stdin=saved.stdout, capture_output=True, check=True)
 
-    def end(self) -> None:
-        """It, its containers and what it ran them with are gone."""
+    def revive(self) -> None:
+        """It runs, whatever a test has done to it."""
         if self._dockerd and self._dockerd.poll() is not None:
             self.start()
+
+    def end(self) -> None:
+        """It, its containers and what it ran them with are gone."""
+        self.revive()
         for container in self.docker("ps", "--all", "--quiet").split():
             self.docker("rm", "--force", "--volumes", container)
         for process in (self._dockerd, self._below):
@@ -107,19 +129,19 @@ class Daemon:
 
 
 @contextmanager
-def daemon(image: str) -> Iterator[Daemon]:
-    """A second engine that has ``image``."""
+def daemon(name: str, image: str, hidden: Path | None = None) -> Iterator[Daemon]:
+    """An engine of this ``name`` that has ``image``."""
     if os.geteuid() or not shutil.which("dockerd"):
         raise EngineError("an engine that tests may kill takes root and dockerd")
-    run = Path(f"/run/signalbox-tests-{os.getpid()}")
+    run = Path(f"/run/signalbox-{name}-{os.getpid()}")
     run.mkdir(mode=0o700)
-    home = cache() / "second"
+    home = cache() / name
     home.mkdir(mode=0o700, exist_ok=True)
-    second = Daemon(home, run)
+    made = Daemon(home, run, hidden)
     try:
-        second.start()
-        second.load(image)
-        yield second
+        made.start()
+        made.load(image)
+        yield made
     finally:
-        second.end()
+        made.end()
         shutil.rmtree(run, ignore_errors=True)

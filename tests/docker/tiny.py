@@ -7,7 +7,7 @@ from tests.container.engine import base_image
 
 NAME: Final = "signalbox-tests/tiny:1"
 USER: Final = 4321
-_PROGRAMS: Final = "sh sleep cat env id grep ls touch chown xargs head tr"
+_PROGRAMS: Final = "sh sleep cat env id grep ls touch chown xargs head tr rm mkdir ln"
 _RECIPE: Final = r"""
 FROM {base} AS full
 RUN set -e; mkdir -p /tiny/bin /tiny/etc /tiny/tmp /tiny/proc /tiny/home/tester; \

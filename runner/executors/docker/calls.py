@@ -22,6 +22,10 @@ BRISK: Final = 3.0
 
 CLOSING: Final = 10.0
 """The same while what a job had is removed."""
+UNDOING: Final = 5.0
+"""Seconds in which a call that nobody wants any more may still end, and undo what it did."""
+LAST: Final = 1.0
+"""The same when it has kept us waiting already."""
 
 _T = TypeVar("_T")
 
@@ -48,7 +52,7 @@ class Client(APIClient):
 
 
 def unless_stopped(call: Callable[[], _T], stop: Stop, late: Callable[[_T], object]) -> _T | None:
-    """What ``call`` returns or raises; None when somebody asks to stop, and BRISK seconds later
+    """What ``call`` returns or raises; None when somebody asks to stop, and UNDOING seconds later
     it still has not: then ``late`` is given what it returns in the end, if we live to see it.
     """
     if stop.reason is not None:
@@ -92,7 +96,7 @@ class _Running(threading.Thread):
         poll.register(stop.fd, select.POLLIN)
         poll.poll()
         poll.unregister(stop.fd)
-        return bool(poll.poll(BRISK * 1000))
+        return bool(poll.poll(UNDOING * 1000))
 
     def result(self) -> Any:
         """Of a call that is over."""

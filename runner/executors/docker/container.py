@@ -5,7 +5,6 @@ but the image, the user and the three bounds. What runs in it is ``session``'s.
 """
 
 import contextlib
-import os
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -35,6 +34,8 @@ CAPABILITIES: Final = (
 Docker gives MKNOD, NET_RAW, AUDIT_WRITE, SYS_CHROOT and SETPCAP, too."""
 PIDS: Final = 4096
 """Processes when the job says nothing: more than a build has, fewer than a machine (fault P10)."""
+STOPPING: Final = 1
+"""Seconds after which an engine that ends or starts again kills a keeper, which ignores TERM."""
 SLACK: Final = 120
 """Seconds after the job's limit in which its ``always`` steps run, and we remove it."""
 
@@ -43,7 +44,6 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """What a container is made of, beside what the job's place says."""
 
     image: Image
-    user: str
     mounts: Sequence[Any]
     network: str
     pipe: str
@@ -56,10 +56,11 @@ def create(api: APIClient, owner: Owner, place: Place, shape: Shape) -> str:
         image=shape.image.id,
         entrypoint=script.keeper(lasts(place), shape.pipe),
         command=[],
-        user=shape.user,
+        user="0",  # its keeper: what is done for a job that is another user takes root's rights
         name=labels.name(place.job_id),
         labels=labelled(owner, place),
         healthcheck={"test": ["NONE"]},
+        stop_timeout=STOPPING,
         host_config=_bounds(api, place, shape),
     )
     return str(made["Id"])
@@ -92,12 +93,13 @@ def labelled(owner: Owner, place: Place) -> dict[str, str]:
     return labels.made(owner, job=place.job_id, expires=int(time.time()) + lasts(place))
 
 
-def user(declared: str, workspace: str) -> str:
-    """As the engine takes it; empty: the image's own."""
-    if declared != "owner":
-        return declared
-    found = os.stat(workspace)
-    return f"{found.st_uid}:{found.st_gid}"
+def lives(api: APIClient, container: str) -> bool:
+    """Whether it is there and runs."""
+    try:
+        found: dict[str, Any] = api.inspect_container(container)
+    except docker.errors.NotFound:
+        return False
+    return bool(found["State"]["Running"])
 
 
 def remove(api: APIClient, container: str) -> None:

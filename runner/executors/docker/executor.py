@@ -6,6 +6,7 @@ share: the engine, the images, the way to the workspace.
 
 import contextlib
 import os
+import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
@@ -17,10 +18,13 @@ from runner.executors import Command, Executor, Place, Session, Sink, Stop
 from runner.executors.docker import container
 from runner.executors.docker.calls import Client, unless_stopped
 from runner.executors.docker.container import Shape
+from runner.executors.docker.freight import Freight, Route, volumes
 from runner.executors.docker.image import Image, Images
 from runner.executors.docker.labels import Owner
 from runner.executors.docker.mapping import Mapping as Ways
-from runner.executors.docker.mapping import View
+from runner.executors.docker.mapping import View, Way
+from runner.executors.docker.network import ours as networks
+from runner.executors.docker.ownership import User, Workspace, mounts
 from runner.executors.docker.services import READY as SERVED
 from runner.executors.docker.services import Order, Services
 from runner.executors.docker.session import DockerSession, Home
@@ -28,8 +32,9 @@ from runner.executors.docker.stream import ready
 from runner.executors.shell import NotStartedError
 from runner.notice import Exit, Reason
 
-READY: Final = 1.0
+READY: Final = 3.0
 """Seconds in which a container's keeper says that it lives."""
+LOOK: Final = 0.2
 
 
 class Around(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +48,14 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """The execution's own directory."""
     mask: Callable[[bytes], bytes]
     """What may be written of what services print."""
+    warn: Callable[[str], object]
     pinned: Mapping[str, str] = {}
     """Digests of images, by name, that earlier executions of the chain ran in."""
+
+    @property
+    def state(self) -> str:
+        """The state directory that it lies in."""
+        return os.path.dirname(os.path.dirname(self.runs))
 
 
 class DockerExecutor:
@@ -56,6 +67,7 @@ class DockerExecutor:
         self._api, self._around, self._monotonic = api, around, monotonic
         self._images = Images(api, around.pinned)
         self._ways: Ways | None = None
+        self._networks: tuple[str, ...] | None = None
 
     def want(self, images: Iterable[tuple[str, str]]) -> None:
         """Begin to pull these, by name and policy: jobs will need them."""
@@ -110,31 +122,73 @@ class DockerExecutor:
             return Beside(session, made.pop_all())
 
     def _container(self, place: Place, image: Image, network: str) -> DockerSession:
+        around, api = self._around, self._api
+        user = User.of(place.user, image.user, around.workspace)
         with contextlib.ExitStack() as made, _greeting(place.directory) as (pipe, fd):
             _let_everybody_in(place.directory)
 
+            route = Route(workspace=around.workspace, apart=around.state, files=place.directory)
+
             def make(view: View) -> str:
+                copied = view.way is Way.COPY
+                own = mounts(
+                    *(api, view, user),
+                    state=around.state,
+                    runs=around.runs,
+                    directory=place.directory,
+                )
                 shape = Shape(
                     image=image,
-                    user=container.user(place.user, self._around.workspace),
-                    mounts=view.mounts,
+                    mounts=volumes(route) if copied else own,
                     network=network,
-                    pipe=pipe,
+                    pipe="" if copied else pipe,
                 )
-                return container.create(self._api, self._around.owner, place, shape)
+                return container.create(api, around.owner, place, shape)
 
-            job, _ = self._mapping(place).create(make)
-            made.callback(container.remove, self._api, job)
-            self._api.start(job)
+            job, view = self._mapping(place).create(make)
+            made.callback(container.remove, api, job)
+            freight = None
+            if view.way is Way.COPY:
+                freight = Freight(api, job, route)
+                freight.send()
+                made.callback(self._bring_back, freight)
+            for joined in self._joined():
+                api.connect_container_to_network(job, joined)
+            api.start(job)
+            if not freight:
+                made.callback(self._workspace(place).give_back, api, job, user)
             home = Home(
                 api=self._api,
                 container=job,
                 job_id=place.job_id,
+                user=user.name,
                 directory=place.directory,
-                pipes=_greeted(fd),
+                freight=freight,
+                pipes=not freight and _greeted(fd, api, job),
                 image=image.told,
             )
             return DockerSession(home, self._monotonic, made.pop_all().close)
+
+    def _joined(self) -> tuple[str, ...]:
+        """The networks that we are on."""
+        if self._networks is None:
+            self._networks = networks(self._api)
+        return self._networks
+
+    def _bring_back(self, freight: Freight) -> None:
+        try:
+            freight.bring_back()
+        except (docker.errors.DockerException, OSError, tarfile.TarError) as error:
+            self._around.warn(f"what a job changed in the workspace did not come back: {error}")
+
+    def _workspace(self, place: Place) -> Workspace:
+        around = self._around
+        return Workspace(
+            path=around.workspace,
+            state=around.state,
+            since=time.time_ns(),
+            directory=place.directory,
+        )
 
     def _keep(self, name: str, log: bytes) -> None:
         """A service's log, beside those of the jobs."""
@@ -226,9 +280,18 @@ def _let_everybody_in(directory: str) -> None:
             os.chmod(entry.path, 0o666)  # noqa: S103
 
 
-def _greeted(fd: int) -> bool:
-    """Whether the keeper's word came through the pipe: then output can come that way, too."""
-    return ready([fd], READY) and bool(os.read(fd, 64))
+def _greeted(fd: int, api: Client, job: str) -> bool:
+    """Whether the keeper's word comes through the pipe: then output can come that way, too. None
+    comes from another kernel, and from a container that has no shell, which has ended by now.
+    """
+    until = time.monotonic() + READY
+    while not ready([fd], LOOK):
+        if not container.lives(api, job):
+            why = "its container ended at once: steps need /bin/sh and sleep in the image"
+            raise NotStartedError(Exit(code=1, reason=Reason.CONTAINER_START, message=why))
+        if time.monotonic() > until:
+            return False
+    return bool(os.read(fd, 64))
 
 
 @contextlib.contextmanager

@@ -237,25 +237,31 @@ def _read(path: str) -> str:
 # ── the proof ────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Found(msgspec.Struct, frozen=True, kw_only=True):
+class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine says of a file in a container."""
 
     size: int
     mtime: str
 
 
-def sees(api: APIClient, container: str, path: str) -> bool:
-    """Whether the file at ``path`` is in the container the very one that it is here."""
-    here = os.stat(path)
+def look(api: APIClient, container: str, path: str) -> Found | None:
+    """What is at ``path`` in a container, which need not run; None: nothing."""
     # The SDK asks for the whole archive alone, which takes thirty times as long.
     url = f"{api.base_url}/v{api.api_version}/containers/{container}/archive"
     answer = api.head(url, params={"path": path}, timeout=api.timeout)
     if not answer.ok:
-        return False
+        return None
     said = base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"])
-    found = msgspec.json.decode(said, type=_Found)
+    return msgspec.json.decode(said, type=Found)
+
+
+def sees(api: APIClient, container: str, path: str) -> bool:
+    """Whether the file at ``path`` is in the container the very one that it is here."""
+    here, found = os.stat(path), look(api, container, path)
+    if found is None or found.size != here.st_size:
+        return False
     changed = datetime.fromisoformat(found.mtime).timestamp()
-    return found.size == here.st_size and abs(changed - here.st_mtime) < 1e-4  # noqa: PLR2004 - floats
+    return abs(changed - here.st_mtime) < 1e-4  # noqa: PLR2004 - floats
 
 
 def _has_no_such_path(error: docker.errors.APIError) -> bool:

@@ -21,6 +21,7 @@ from docker.types import LogConfig
 from runner.executors import Stop
 from runner.executors.docker import labels, script
 from runner.executors.docker.calls import BRISK, CLOSING, Client
+from runner.executors.docker.container import CAPABILITIES, PIDS, STOPPING
 from runner.executors.docker.image import Images
 from runner.executors.docker.stream import Stream, ready
 from runner.executors.shell import NotStartedError
@@ -147,6 +148,7 @@ class Services:
                 name=labels.name(self._order.job),
                 labels=dict(self._order.labels),
                 healthcheck={"test": ["NONE"]},
+                stop_timeout=STOPPING,
                 host_config=self._bounds(init=True, auto_remove=True, network_mode="none"),
             )
             try:
@@ -183,8 +185,6 @@ class Services:
             raise self._unwell(name, str(error.explanation)) from error
 
     def _bounds(self, **more: Any) -> dict[str, Any]:
-        from runner.executors.docker.container import CAPABILITIES, PIDS  # noqa: PLC0415
-
         return self._api.create_host_config(
             cap_drop=["ALL"],
             cap_add=[*CAPABILITIES, *_MORE],

@@ -16,7 +16,8 @@ import msgspec
 
 from runner.executors import Command, Sink, Stop
 from runner.executors.docker import script
-from runner.executors.docker.calls import BRISK, CLOSING, Client, unless_stopped
+from runner.executors.docker.calls import BRISK, CLOSING, LAST, Client, unless_stopped
+from runner.executors.docker.freight import Freight
 from runner.executors.docker.stream import Stream, ready
 from runner.executors.pump import Pump
 from runner.executors.shell import NOT_EXECUTABLE, NOT_FOUND, NotStartedError, oddity
@@ -28,8 +29,8 @@ BEGIN: Final = 60.0
 """Seconds that an exec may take to say that it began."""
 RECONNECT: Final = 15.0
 """Seconds in which an engine that went away is asked again."""
-DYING: Final = 0.3
-"""Seconds after a step was killed in which its container may turn out to be going, too."""
+RETRY: Final = 0.2
+"""Seconds between two such attempts."""
 TICK: Final = 0.02
 VARIABLE_LIMIT: Final = 131_072 - 1
 """Bytes of one variable with its name (MAX_ARG_STRLEN, less the NUL)."""
@@ -49,8 +50,12 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
     api: Client
     container: str
     job_id: str
+    user: str
+    """Who steps are; empty: root."""
     directory: str
     """The files of steps: the same path here and there."""
+    freight: Freight | None
+    """What copies them; None: they are the same files."""
     pipes: bool
     """Whether a named pipe there is one and the same here and in the container."""
     image: Image
@@ -77,21 +82,26 @@ class DockerSession:
         """Run one step to its end."""
         if self._lost:
             return self._lost
+        freight = self._home.freight
         with contextlib.ExitStack() as held:
             try:
                 step = self._start(command, stop, held)
-                return self._see_through(step, command, sink, stop)
+                shown = freight.watching(sink) if freight else sink
+                ended = self._see_through(step, command, shown, stop)
+                if freight and not self._lost:
+                    freight.pull()
             except NotStartedError as refused:
                 return refused.exit
             except _Errors as error:
                 return self._lose(f"the engine does not answer: {error}")
+        return ended
 
     def close(self) -> None:
         """Remove the container, and with it all that lives there."""
         leave, self._leave = self._leave, None
         if leave:
             self._pump.close()
-            with self._api.within(BRISK if self._lost else CLOSING):
+            with self._api.within(LAST if self._lost else CLOSING):
                 leave()
 
     # ── start ────────────────────────────────────────────────────────────────────────────────────
@@ -133,12 +143,16 @@ class DockerSession:
         return begun
 
     def _begin(self, arguments: list[str], env: list[str]) -> "_Begun":
+        if self._home.freight:
+            self._home.freight.push()
         stream = self._exec(arguments, env)
         return stream, *self._header(stream)
 
     def _exec(self, arguments: list[str], env: list[str]) -> Stream:
         try:
-            made = self._api.exec_create(self._home.container, arguments, environment=env)
+            made = self._api.exec_create(
+                self._home.container, arguments, environment=env, user=self._home.user
+            )
             return Stream(self._api, made["Id"])
         except docker.errors.APIError as error:
             raise NotStartedError(self._lose(str(error.explanation))) from error
@@ -239,11 +253,11 @@ class DockerSession:
         patience: float,
     ) -> bool:
         """Send it until none is left; whether that is so, ``patience`` seconds after the first."""
-        leader = 0 if everything else step.pid
+        # Root may end everybody's; whose a process is, its environment tells its user alone.
+        leader, user = (0, "0") if everything else (step.pid, self._home.user)
         try:
-            made = self._api.exec_create(
-                self._home.container, script.ender(name, leader, step.mark)
-            )
+            words = script.ender(name, leader, step.mark)
+            made = self._api.exec_create(self._home.container, words, user=user)
             ender = Stream(self._api, made["Id"])
         except docker.errors.APIError:
             return False
@@ -282,33 +296,25 @@ class DockerSession:
         return Exit(code=code)
 
     def _killed(self) -> Exit:
-        """By somebody in the container, by the kernel, or with the container."""
-        until = self._monotonic() + DYING
-        while self._monotonic() < until:
-            if not self._lives():
-                return self._lose("somebody ended it while the step ran")
-            kills = self._count_kills()
-            if kills > self._oom_kills:
-                self._oom_kills = kills
-                return Exit(code=KILLED, signal=9, reason=Reason.OUT_OF_MEMORY)
-            time.sleep(TICK)
-        return Exit(code=KILLED, signal=9, reason=Reason.SIGNAL)
+        """By somebody in the container, by the kernel, or with the container: then nothing new can
+        begin in it any more, whatever the engine says of it as yet.
+        """
+        said = self._ask(script.OOM_KILLS)
+        if script.ALIVE not in said:
+            return self._lose("somebody ended it while the step ran")
+        counts = [line.split()[1] for line in said.splitlines() if line.startswith(b"oom_kill ")]
+        kills, before = sum(map(int, counts)), self._oom_kills
+        self._oom_kills = kills
+        reason = Reason.OUT_OF_MEMORY if kills > before else Reason.SIGNAL
+        return Exit(code=KILLED, signal=9, reason=reason)
 
-    def _lives(self) -> bool:
-        try:
-            return bool(self._api.inspect_container(self._home.container)["State"]["Running"])
-        except _Errors:
-            return False
-
-    def _count_kills(self) -> int:
+    def _ask(self, question: str) -> bytes:
+        """What a line of shell in the container says."""
         with contextlib.suppress(*_Errors):
-            made = self._api.exec_create(
-                self._home.container, [script.SHELL, "-c", script.OOM_KILLS]
-            )
+            made = self._api.exec_create(self._home.container, [script.SHELL, "-c", question])
             said: Any = self._api.exec_start(made["Id"])
-            counts = [line.split()[1] for line in said.splitlines() if line[:9] == b"oom_kill "]
-            return sum(map(int, counts))
-        return 0
+            return bytes(said)
+        return b""
 
     def _inspect(self, exec_id: str, stop: Stop) -> dict[str, Any] | None:
         """What the engine knows of it; patient, for it may have been started again."""
@@ -320,6 +326,7 @@ class DockerSession:
                 return None
             except _Errors:
                 found = {"Running": True}
+                time.sleep(RETRY)
             if not found["Running"]:
                 return found
             if self._monotonic() > until or stop.reason is not None:
