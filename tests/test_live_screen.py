@@ -57,7 +57,7 @@ def test_jobs_are_rows_that_say_how_they_stand(running: Terminal) -> None:
 
 def test_finished_steps_fold_and_a_failed_one_opens(running: Terminal) -> None:
     running.go("go")
-    text = running.until("✗ unit")
+    text = running.until(lambda text: "✗ unit" in text and "2/2 Types" in text)
     above, _, view = text.partition("lint    ")
     assert re.search(r"^unit +✗ Tests · exit 1", above, re.MULTILINE)
     assert re.search(r"^unit +│ 29$", above, re.MULTILINE)
@@ -125,7 +125,7 @@ def test_it_follows_the_size_of_the_window(running: Terminal) -> None:
     running.resize(40, 8)
     running.until(lambda text: "▶ lint" not in text)
     running.go("go")
-    running.until(r"^lint +▸ Types")
+    running.until(lambda _: "▸ Types" in running.text(history=True))
     running.resize(100, 30)
     running.until(r"▶ lint +\d+ s  2/2 Types")
 
