@@ -26,6 +26,7 @@ from runner.report.junit import suites
 from runner.report.trace import trace
 from runner.report.web import link, moment, waterfall
 from runner.report.web.page import Attached, write_html
+from runner.report.web.prose import Piece, prose
 from runner.report.web.waterfall import TICKS, WORDS
 from tests import hostile
 from tests import told as cases
@@ -111,7 +112,7 @@ def test_T14_hostile_text_makes_no_element_and_no_attribute(text: str) -> None:
         both = msgspec.structs.replace(
             hostile.filled(told(), text), questions=filled.questions, parent=filled.parent
         )
-        return Outline(write_html(both, Attached(summaries=[text])))
+        return Outline(write_html(both, Attached(summaries=[" ".join(text.split())])))
 
     assert page(text).elements == page("word").elements
 
@@ -196,6 +197,67 @@ def test_a_moment_is_told_in_utc_whatever_its_offset() -> None:
     assert moment("2026-03-02T10:15:00+01:00") == "2026-03-02 09:15:00 UTC"
     assert moment("no time\n") == "no time"
     assert moment("0001-01-01T00:00:00+14:00") == "0001-01-01T00:00:00+14:00"
+
+
+def test_what_steps_summed_up_is_told_in_the_markup_they_meant() -> None:
+    text = (
+        "# A\nb *c*\nd\n\n- `e`\n- [f](https://g.test)\n|h|i|\n|-|:-:|\n|**j**|k\n```\n<l>\n```\nm"
+    )
+    page = write_html(told(), Attached(summaries=[text])).decode()
+    (shown,) = re.findall(r'<div class="card prose">(.*?)</div>', page, re.DOTALL)
+    assert re.sub(r"\s*\n\s*", "", shown) == (
+        "<h3>A</h3><p>b <em>c</em> d</p>"
+        '<ul><li><code>e</code></li><li><a href="https://g.test" rel="noopener noreferrer">f</a>'
+        "</li></ul><table><thead><tr><th>h</th><th>i</th></tr></thead><tbody><tr>"
+        "<td><strong>j</strong></td><td>k</td></tr></tbody></table>"
+        '<pre class="block" tabindex="0">&lt;l&gt;</pre><p>m</p>'
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "[x](javascript:alert(1))",
+        "[x](data:text/html,<script>)",
+        "**<b>** *<i>* `<code>` [<a>](file:///x)",
+        "![x](https://tracker.test/pixel.png)",
+        "# <h1 onclick=alert(1)>",
+        "```\n</pre><script>",
+    ],
+)
+def test_T14_no_summary_runs_loads_or_leads_anywhere_else(text: str) -> None:
+    outline = Outline(write_html(told(), Attached(summaries=[text])))
+    assert outline.elements.count("script") == 1
+    assert not {"src", "onclick", "style"} & outline.values.keys()
+    assert all(link(url) for url in outline.values["href"] if not url.startswith("#"))
+
+
+@given(st.text(alphabet="#*`|-[]()~ \n\ta1<>:/", max_size=400))
+def test_any_markdown_is_told_whole(text: str) -> None:
+    letters = "".join(
+        piece.text
+        for part in prose(text)
+        for piece in (
+            Piece(text=part.text),
+            *(p for row in part.rows for line in row for p in line),
+        )
+    )
+    for letter in "a1":
+        assert letters.count(letter) <= text.count(letter)
+    assert bool(text.strip()) or not prose(text)
+
+
+def test_hostile_markdown_costs_no_time() -> None:
+    for text in (
+        "`" * 10**6,
+        "[" * 10**6,
+        "*" * 10**6,
+        "*a" * 10**6,
+        "|-" * 10**6,
+        "|a\n|-\n" * 10**5,
+    ):
+        prose(text)
 
 
 # ── JUnit ────────────────────────────────────────────────────────────────────────────────────────

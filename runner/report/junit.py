@@ -14,6 +14,8 @@ from runner.report import JobTold, StepTold, Told
 from runner.terminal import lines, plain
 
 _ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_MESSAGE: Final = 300
+"""Characters of a failure that stand in an attribute."""
 
 
 def suites(told: Told) -> bytes:
@@ -91,7 +93,7 @@ def _failed(case: ET.Element, failure: Failure | None, kind: str) -> None:
     if failure is None:
         ET.SubElement(case, kind, type="unknown", message="")
         return
-    first = next(iter(lines(failure.message)), "")
+    first = next(iter(lines(failure.message)), "")[:_MESSAGE]
     found = ET.SubElement(case, kind, type=_text(failure.type), message=_text(first))
     found.text = _block("\n".join(filter(None, (failure.message, failure.stack))))
 

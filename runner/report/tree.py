@@ -11,6 +11,7 @@ import msgspec
 
 from runner.event import Failure, Status
 from runner.execution import MILLISECOND
+from runner.notice import Reason
 from runner.report import Delivery, JobTold, Question, StageTold, StepTold, Told
 from runner.terminal import Look, Mark, Paint, cells, fit, plain
 from runner.timing import spoken
@@ -254,7 +255,7 @@ def _step(step: StepTold, job: JobTold, depth: int, look: Look) -> _Row:
     attempt = f"attempt {step.attempt}" if step.attempt is not None else ""
     return _Row(
         indent=depth,
-        mark=mark_of(step.status, look, allowed=step.allowed),
+        mark=mark_of(_status(step), look, allowed=step.allowed),
         text=plain(step.name),
         aside=look.facts(attempt, "allowed to fail" if step.allowed else ""),
         took=_spoken(step.duration_ms),
@@ -263,8 +264,14 @@ def _step(step: StepTold, job: JobTold, depth: int, look: Look) -> _Row:
     )
 
 
+def _status(part: JobTold | StepTold) -> Status:
+    """A step that was stopped is no failure; to the intake every step is success or error."""
+    stopped = part.failure is not None and part.failure.type == Reason.CANCELED.value
+    return Status.CANCELED if stopped else part.status
+
+
 def _bar(part: JobTold | StepTold, ready: int, heavy: bool) -> _Bar:
-    bad = part.status is Status.ERROR and not part.allowed
+    bad = _status(part) is Status.ERROR and not part.allowed
     paint = Paint.BAD if bad else Paint.GOOD if heavy else Paint.FAINT
     end = part.offset_ms + part.duration_ms
     return _Bar(ready=ready, start=part.offset_ms, end=end, heavy=heavy, paint=paint)

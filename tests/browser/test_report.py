@@ -18,6 +18,21 @@ from tests.told import at, job, pipeline, step
 
 pytestmark = pytest.mark.browser
 FILTER = ".tools [type=search]"
+SUMMARY = """# Coverage
+**87.5 %** of all lines, see [the docs](https://docs.example.test/coverage) and `coverage.xml`.
+
+| Module | Lines | Covered |
+|---|---:|---:|
+| `runner/engine` | 412 | 98.1 % |
+| `runner/report` | 868 | 91.4 % |
+
+- two files are *new*
+- none is gone
+```
+Name    Stmts   Miss
+TOTAL    4210    126
+```
+"""
 OUTLINE = """() => [...document.querySelectorAll("*")].map(e =>
   [e.tagName, ...[...e.attributes].map(a => a.name).sort()].join(" "))"""
 
@@ -64,7 +79,7 @@ def attached(told: Told) -> Attached:
     envelope, git = encode(Envelope(provider_name="signalbox")), encode(cases.GIT)
     return Attached(
         tails={job.id: "collected 120 items\n....F\n" for job in told.jobs if job.failure},
-        summaries=["# Coverage\n\n87.5 %"],
+        summaries=[SUMMARY],
         events=[join(envelope, git, encode(event)) for event in events],
     )
 
@@ -161,7 +176,7 @@ def said(text: str) -> tuple[Told, Attached]:
     sayable = text.encode(errors="replace").decode()  # JSON cannot say half a surrogate pair
     events = [encode(cases.pipeline(Status.ERROR, 6400, name=sayable))]
     tails = {job.id: text for job in told.jobs if job.failure}
-    return told, Attached(tails=tails, summaries=[text], events=events)
+    return told, Attached(tails=tails, summaries=[" ".join(text.split())], events=events)
 
 
 # ── it can be used ───────────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ execution (``journal``) nor tell it (``runner.report``).
     execution.css   head, story, failures, facts around it; execution.html their markup
     waterfall       which rows there are and where each bar lies
     faults          what failed, the worst first
+    prose           the Markdown that steps gave
     page            the report: all of it in one file
 """
 
@@ -28,6 +29,7 @@ from runner.execution import MILLISECOND
 from runner.report import OURS
 from runner.report.tree import counts, short
 from runner.report.web.faults import faults
+from runner.report.web.prose import prose
 from runner.report.web.waterfall import tone, waterfall
 from runner.terminal import lines, plain
 from runner.timing import spoken
@@ -76,6 +78,7 @@ def environment(*folders: Path) -> jinja2.Environment:
         "own": lambda tags: [tag for tag in tags if not tag.startswith(OURS)],
         "pair": pair,
         "plain": plain,
+        "prose": prose,
         "short": short,
         "spoken": lambda milliseconds: spoken(milliseconds * MILLISECOND),
         "tone": lambda part: tone(part.status, allowed=getattr(part, "allowed", False)),
