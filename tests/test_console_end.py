@@ -60,3 +60,14 @@ def test_bars_have_room_beside_long_names() -> None:
         assert all(cells(line) <= width for line in lines)
         assert sum(char == "━" for char in lines[1]) >= min(width * 2 // 5 - 1, 59)
     assert MOST > 0
+
+
+def test_a_step_that_was_stopped_is_no_failure() -> None:
+    stopped = failure("SIGINT", "Canceled")
+    events: list[Event] = [
+        step("a", "test", 0, 400, Status.ERROR, error=stopped),
+        job("a", 0, 400, Status.CANCELED, error=stopped),
+        pipeline(Status.CANCELED, 400),
+    ]
+    text = "\n".join(waterfall(tell(events), LOOK))
+    assert ("■ test" in text, "✗" in text) == (True, False)
