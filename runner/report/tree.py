@@ -12,7 +12,7 @@ import msgspec
 from runner.event import Failure, Status
 from runner.execution import MILLISECOND
 from runner.notice import Reason
-from runner.report import Delivery, JobTold, Question, StageTold, StepTold, Told
+from runner.report import OURS, Delivery, JobTold, Question, StageTold, StepTold, Told
 from runner.terminal import Look, Mark, Paint, cells, fit, plain
 from runner.timing import spoken
 
@@ -27,8 +27,6 @@ _QUEUE_SHOWN: Final = 100
 
 NONE: Final = "none"
 """No events at all."""
-_OURS: Final = ("resumed_from:", "jobs.not_started:")
-"""Tags that the tree shows as what they mean."""
 
 _MARKS: Final = {
     Status.SUCCESS: (Mark.GOOD, Paint.GOOD, "succeeded in"),
@@ -156,7 +154,7 @@ def _head(told: Told, look: Look) -> Iterator[str]:
     yield from _wrapped(look, [moment(told.start), hand, *_kin(told)])
     yield from _wrapped(look, _times(told, look))
     values = [f"{name}={value}" for name, value in told.parameters.items()]
-    tags = [tag for tag in told.tags if not tag.startswith(_OURS)]
+    tags = [tag for tag in told.tags if not tag.startswith(OURS)]
     yield from _wrapped(look, [*values, *tags, *told.measures])
     if told.failure and not any(job.failure == told.failure for job in told.jobs):
         yield "  " + look.paint(fit(why(told.failure), look.width - 2, look.dots), Paint.BAD)
@@ -271,8 +269,10 @@ def _status(part: JobTold | StepTold) -> Status:
 
 
 def _bar(part: JobTold | StepTold, ready: int, heavy: bool) -> _Bar:
-    bad = _status(part) is Status.ERROR and not part.allowed
-    paint = Paint.BAD if bad else Paint.GOOD if heavy else Paint.FAINT
+    status = _status(part)
+    paint = Paint.GOOD if heavy else Paint.FAINT
+    if status is Status.CANCELED or (status is Status.ERROR and not part.allowed):
+        paint = _MARKS[status][1]
     end = part.offset_ms + part.duration_ms
     return _Bar(ready=ready, start=part.offset_ms, end=end, heavy=heavy, paint=paint)
 
