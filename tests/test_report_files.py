@@ -24,7 +24,7 @@ from runner.event import Event, Failure, Git, Status
 from runner.report import Beside, Told, tell
 from runner.report.junit import suites
 from runner.report.trace import trace
-from runner.report.web import link, moment, waterfall
+from runner.report.web import faults, link, moment, waterfall
 from runner.report.web.page import Attached, write_html
 from runner.report.web.prose import Piece, prose
 from runner.report.web.waterfall import TICKS, WORDS
@@ -524,3 +524,17 @@ def test_a_commit_without_a_page_of_its_own_is_no_link() -> None:
     page = write_html(tell([pipeline(Status.SUCCESS, 5)], Beside(git=git)))
     assert b"git@git.test:a/b" in page
     assert "href" not in Outline(page).values
+
+
+def test_what_was_stopped_is_told_after_what_failed_and_looks_it() -> None:
+    stopped = failure("terminated", "Canceled")
+    events: list[Event] = [
+        step("a", "x", 0, 10, Status.ERROR, error=stopped),
+        job("a", 0, 10, Status.CANCELED, error=stopped),
+        step("b", "y", 5, 9, Status.ERROR, error=failure("boom")),
+        job("b", 5, 9, Status.ERROR, error=failure("boom")),
+        pipeline(Status.ERROR, 10, error=failure("boom")),
+    ]
+    drawn = waterfall(tell(events))
+    assert [step.tone for job in drawn.jobs for step in job.steps] == ["canceled", "error"]
+    assert [fault.job for fault in faults(drawn, {}).shown] == ["b", "a"]

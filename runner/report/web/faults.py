@@ -52,7 +52,7 @@ def _whole(drawn: Waterfall) -> Iterator[Fault]:
 
 def _jobs(drawn: Waterfall, tails: Mapping[str, str]) -> Iterator[Fault]:
     bad = [job for job in drawn.jobs if job.told.failure or job.tone == tone(Status.ERROR)]
-    for job in sorted(bad, key=lambda job: (job.told.allowed, job.told.offset_ms)):
+    for job in sorted(bad, key=_badness):
         output = tails.get(job.told.id, "")
         for step, failure in _ways(job):
             yield Fault(
@@ -65,6 +65,11 @@ def _jobs(drawn: Waterfall, tails: Mapping[str, str]) -> Iterator[Fault]:
                 output=output,
             )
             output = ""
+
+
+def _badness(job: JobRow) -> tuple[bool, bool, int]:
+    """What failed, then what was stopped, then what may fail; of each, the first first."""
+    return job.told.allowed, job.tone != tone(Status.ERROR), job.told.offset_ms
 
 
 def _ways(job: JobRow) -> Iterator[tuple[str, Failure]]:

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from runner.event import Failure, Status
+from runner.notice import Reason
 from runner.report import JobTold, StageTold, StepTold, Told
 
 TICKS: Final = 10
@@ -176,7 +177,7 @@ class _Drawing:
     def _step(self, step: StepTold, key: str) -> StepRow:
         return StepRow(
             key=key,
-            tone=tone(step.status, allowed=step.allowed),
+            tone=tone(_status(step), allowed=step.allowed),
             bar=self._bar(step.offset_ms, step.duration_ms),
             told=step,
             failure=self._fitted(step.failure),
@@ -210,6 +211,12 @@ class _Drawing:
         first = -(-self._start // step) * step
         for at in range(first, self._start + self._span + 1, step):
             yield Tick(x=self._place(at), label=_label(at))
+
+
+def _status(step: StepTold) -> Status:
+    """A step that was stopped is no failure; to the intake every step is success or error."""
+    stopped = step.failure is not None and step.failure.type == Reason.CANCELED.value
+    return Status.CANCELED if stopped else step.status
 
 
 def _label(milliseconds: int) -> str:
