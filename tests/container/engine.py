@@ -31,7 +31,7 @@ MADE: Final = "signalbox-tests/base:1"
 """The same, made here. Count up when the recipe below changes."""
 _SOCKETS: Final = Path("/run/signalbox-tests")
 """Short, because the path of a socket ends at 107 characters."""
-_PACKAGES: Final = {name: name for name in ("tmux", "chromium", "strace")}
+_PACKAGES: Final = {"tmux": "tmux", "chromium": "chromium", "strace": "strace", "ip": "iproute2"}
 """Programs that tests of what a person sees drive, by the names of Debian's packages."""
 _ENGINE: Final = {"dockerd": "docker.io", "debootstrap": "debootstrap"}
 _DOCUMENTS: Final = (
