@@ -25,6 +25,7 @@ from runner.viewer.query import (
     Wild,
     parse,
 )
+from runner.viewer.recent import Recent
 from runner.viewer.rows import LEVELS, Level, Row, Window
 from runner.viewer.store import Store
 from runner.viewer.writing import Batch
@@ -343,6 +344,7 @@ def put(store: Store, events: list[dict[str, Any]]) -> None:
     ]
     body = json.dumps({"data": elements}).encode()
     store.writer.submit(Batch(events=check.request(body))).result()
+    store._recent = Recent()  # what was answered a moment ago
 
 
 @settings(

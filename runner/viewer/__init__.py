@@ -18,7 +18,18 @@ Owns a store of its own, never the build's; journals it reads and does not write
     searching   pages and facets, in a window, within a budget of time
     pipelines   the overview
     executions  one execution and its chain
+    recent      answers that were given a moment ago
     store       ``Store``: all of that for pages and routes
     pages       what people see
+    http        bodies within bounds, errors in the intake's words
+    api         what may be sent
+    moments     times as people ask for them
+    aggregating figures in groups, over time
+    shape       a stored event as the API gives it back
+    readback    listing, searching, aggregating
+    guard       who may ask at all
+    journals    journals read live
+    relay       what came in, delivered to the real intake
     app         everything on one port
+    server      sockets and connections
 """

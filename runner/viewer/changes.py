@@ -47,6 +47,11 @@ class Memory:
 
         return end
 
+    @property
+    def now(self) -> int:
+        """The number of the last change."""
+        return self._now
+
     def tell(self, news: News) -> None:
         """Something has been committed."""
         with self._lock:

@@ -38,7 +38,6 @@ _STEPS: Final = 20_000
 """Steps of SQLite's machine between two looks at the time: half a millisecond."""
 _WORDS_KEPT: Final = 100_000
 _FETCH: Final = 2000
-_LOW: Final = (1 << 32) - 1
 
 _FACETS: Final = (
     ("@ci.status", "Status", "status"),
@@ -57,6 +56,17 @@ _FACETS: Final = (
     ("@error.domain", "Error domain", "domain"),
     ("@error.type", "Error type", "fault"),
 )
+_PACKING: Final = (
+    *("status", "flags", "domain"),
+    *("pipeline", "provider", "env"),
+    *("repository", "service", "node"),
+    *("branch", "tag", "fault"),
+    *("stage", "job", "name"),
+    "author",
+)
+"""Columns that are handed over together: of each three one has many values at most, so that there
+are few different ones of the three.
+"""
 _FLAGS: Final = (
     ("@ci.is_manual", "Manually triggered", tables.MANUAL),
     ("@ci.partial_retry", "Partial retry", tables.PARTIAL),
@@ -302,41 +312,66 @@ def _row(search: Search, values: dict[str, Any]) -> Row:
 # ── facets ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def facets(search: Search, node: Node, *, level: Level, window: Window, top: int) -> Facets:
-    """What the newest matches have in common."""
-    chosen = [facet for facet in _FACETS if facet[2] not in _LACKING[level]]
-    columns = ["flags", *(column for _, _, column in chosen)]
-    pairs = [tuple(columns[at : at + 2]) for at in range(0, len(columns), 2)]
-    rows = search.all(node, level, keys_of(level, window), _paired(pairs), limit=MATCHES + 1)
+def facets(
+    search: Search, node: Node, *, level: Level, window: Window, top: int, only: str = ""
+) -> Facets:
+    """What the newest matches have in common; ``only``: as to this attribute."""
+    chosen = [
+        facet for facet in _FACETS if facet[2] not in _LACKING[level] and only in ("", facet[0])
+    ]
+    flags = [flag for flag in _FLAGS if only in ("", flag[0])]
+    wanted = {"status", "flags", *(column for _, _, column in chosen)}
+    packs = _packs(search, [column for column in _PACKING if column in wanted])
+    rows = search.all(node, level, keys_of(level, window), _packed(packs), limit=MATCHES + 1)
     capped = len(rows) > MATCHES
-    keys, *packed = zip(*rows[:MATCHES], strict=True) if rows else ((), *([()] * len(pairs)))
-    counts = _unpaired(pairs, packed)
+    keys, *packed = zip(*rows[:MATCHES], strict=True) if rows else ((), *([()] * len(packs)))
+    counts = _unpacked(packs, packed)
     found = [_facet(search, facet, counts[facet[2]], top) for facet in chosen]
-    found += [_truths(attribute, title, counts["flags"], bit) for attribute, title, bit in _FLAGS]
+    found += [_truths(attribute, title, counts["flags"], bit) for attribute, title, bit in flags]
     return Facets(
         matches=len(keys),
         capped=capped,
         facets=tuple(facet for facet in found if facet.values),
-        timeline=_timeline(search, keys, packed[0]),
+        timeline=() if only else _timeline(search, keys, packed[0], _bits(packs[0])),
         complete=not search.budget.over,
     )
 
 
-def _paired(pairs: Sequence[tuple[str, ...]]) -> list[str]:
-    """Two columns in one number: what a search costs is handing numbers over to Python."""
-    return ["key", *(f"({pair[0]} << 32) | {pair[-1]}" for pair in pairs)]
+def _packs(search: Search, columns: Sequence[str]) -> list[list[str]]:
+    """Columns to be handed over together in one number: three while words have numbers of 21 bits,
+    else two. Handing numbers over to Python is most of what a search costs.
+    """
+    (words,) = search.db.execute("SELECT max(id) FROM word").fetchone()
+    size = 3 if (words or 0) < 1 << 21 else 2
+    return [list(columns[at : at + size]) for at in range(0, len(columns), size)]
 
 
-def _unpaired(
-    pairs: Sequence[tuple[str, ...]], packed: Sequence[Sequence[int]]
+def _bits(pack: Sequence[str]) -> int:
+    """Of one column in a pack."""
+    return 21 if len(pack) == 3 else 31  # noqa: PLR2004 - 63 bits are what there is
+
+
+def _packed(packs: Sequence[Sequence[str]]) -> list[str]:
+    found = ["key"]
+    for pack in packs:
+        shifted = (f"({column} << {at * _bits(pack)})" for at, column in enumerate(pack))
+        found.append(" | ".join(shifted))
+    return found
+
+
+def _unpacked(
+    packs: Sequence[Sequence[str]], packed: Sequence[Sequence[int]]
 ) -> "dict[str, Counter[int]]":
     """How often each value of each column was found."""
-    counts: dict[str, Counter[int]] = {}
-    for pair, values in zip(pairs, packed, strict=True):
-        high, low = counts[pair[0]], counts[pair[-1]] = Counter[int](), Counter[int]()
-        for value, count in Counter(values).items():
-            high[value >> 32] += count
-            low[value & _LOW] += count
+    counts: dict[str, Counter[int]] = {column: Counter() for pack in packs for column in pack}
+    for pack, values in zip(packs, packed, strict=True):
+        bits = _bits(pack)
+        mask = (1 << bits) - 1
+        found = Counter(values)
+        for at, column in enumerate(pack):
+            into, shift = counts[column], at * bits
+            for value, count in found.items():
+                into[value >> shift & mask] += count
     return counts
 
 
@@ -364,7 +399,10 @@ def _truths(attribute: str, title: str, flags: "Counter[int]", bit: int) -> Face
     )
 
 
-def _timeline(search: Search, keys: Sequence[int], statuses: Sequence[int]) -> tuple[Bucket, ...]:
+def _timeline(
+    search: Search, keys: Sequence[int], statuses: Sequence[int], bits: int
+) -> tuple[Bucket, ...]:
+    """``statuses``: the lowest ``bits`` of each are one."""
     if not keys:
         return ()
     newest, oldest = tables.start_of(keys[0]), tables.start_of(keys[-1])
@@ -372,14 +410,15 @@ def _timeline(search: Search, keys: Sequence[int], statuses: Sequence[int]) -> t
     base, step = tables.order_of(keys[-1]), width << tables.COUNT
     base -= base & ((1 << tables.COUNT) - 1)
     mask = (1 << (tables.TIME + tables.COUNT)) - 1
+    low = (1 << bits) - 1
     places = Counter(
-        ((key & mask) - base) // step << 32 | (status & _LOW)
+        ((key & mask) - base) // step << bits | (status & low)
         for key, status in zip(keys, statuses, strict=True)
     )
     counts: dict[int, dict[str, int]] = {}
     for place, count in places.items():
-        word = search.words.of(search.db, place & _LOW)
-        counts.setdefault(place >> 32, {})[word] = count
+        word = search.words.of(search.db, place & low)
+        counts.setdefault(place >> bits, {})[word] = count
     return tuple(
         Bucket(
             start=oldest + place * width,

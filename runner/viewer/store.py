@@ -18,6 +18,7 @@ from runner.viewer.aggregating import Aggregated, Compute, Group
 from runner.viewer.changes import Memory, News
 from runner.viewer.outbox import fates
 from runner.viewer.query import Node, parse
+from runner.viewer.recent import Recent
 from runner.viewer.rows import (
     LEVELS,
     Changes,
@@ -34,6 +35,7 @@ from runner.viewer.rows import (
 from runner.viewer.searching import Budget, Search
 from runner.viewer.writing import Writer
 
+_MINUTE: Final = 60_000
 _READERS: Final = 4
 """Questions at the same time; the next one waits."""
 PATIENCE: Final = 3.0
@@ -63,6 +65,7 @@ class Store:
         self.memory = Memory()
         self.writer = Writer(path, self.hash, self.memory.tell)
         self._words = searching.Words()
+        self._recent = Recent()
         self.log_files: LogFiles | None = None
         """Set by whoever reads journals."""
         self.forwarding = False
@@ -146,18 +149,24 @@ class Store:
         level: Level = "pipeline",
         window: Window | None = None,
         top: int = 20,
+        only: str = "",
         within: float = PATIENCE,
     ) -> Facets:
-        """Counts over the newest 50,000 matches, and when they started."""
+        """Counts over the newest 50,000 matches, and when they started. ``only``: of this attribute
+        alone, at a fraction of the price. What was asked a moment ago is answered as it was then: a
+        moment is twenty times what answering took, or for ever while nothing comes in.
+        """
+        window = window or Window()
+        asked = (query, level, window.start // _MINUTE, window.end // _MINUTE, top, only)
+        known = self._recent.get(asked, self.memory.now, self._now())
+        if known:
+            return known
         node = parse(query) if isinstance(query, str) else query
+        moment, began = self.memory.now, self._now()
         with self._reader(within) as search:
-            return searching.facets(
-                search,
-                node,
-                level=level,
-                window=window or Window(),
-                top=top,
-            )
+            found = searching.facets(search, node, level=level, window=window, top=top, only=only)
+        self._recent.put(asked, found, moment, began, self._now())
+        return found
 
     def pipelines(
         self,
