@@ -17,8 +17,10 @@ from runner.cli import settings as environment
 from runner.cli.handover import Handover
 from runner.cli.inputs import NEW, Inputs
 from runner.cli.launch import Options, Request
+from runner.cli.ownership import give_back
 from runner.cli.places import Place
 from runner.errors import BLOCKED, SUCCESS, RefusedError, SignalboxError, UsageError
+from runner.journal import Journal, Stored
 from runner.pipeline import Pipeline
 
 _COMMANDS: Final = ("run", "check", "plan", "flush")
@@ -28,6 +30,8 @@ _PRIVILEGED: Final = {
     "workflow_run": "workflow_run.head_repository.full_name",
 }
 """Events that a fork can cause and that run with secrets: where the event names the fork."""
+_GIVING: Final = 10.0
+"""Seconds for giving back what a killed run left."""
 _EVENT_LIMIT: Final = 25 * 1024 * 1024
 """Bytes of an event file: GitHub sends no larger payload."""
 
@@ -70,7 +74,9 @@ def _warn(text: str) -> None:
 
 
 def _post(inputs: Inputs, environ: Mapping[str, str]) -> int:
-    """What a killed run left open is closed, what is unsent is sent. Nothing here fails a job."""
+    """What a killed run left open is closed, its files are given to the workspace's owner, what is
+    unsent is sent. Nothing here fails a job.
+    """
     from runner.cli import flush  # noqa: PLC0415 - what a run does not need
 
     options = _options(inputs)
@@ -78,10 +84,23 @@ def _post(inputs: Inputs, environ: Mapping[str, str]) -> int:
     if not os.path.exists(os.path.join(state, "journal.db")):
         return SUCCESS
     try:
+        left = _open(state)
         flush.rest(state, environ)
+        for stored in left:
+            start = stored.header.execution.start
+            give_back(stored.header.workspace, start, within=_GIVING)
     except SignalboxError as error:
         _warn(error.message)
     return SUCCESS
+
+
+def _open(state: str) -> list[Stored]:
+    """The executions that have not ended."""
+    journal = Journal.read(state)
+    try:
+        return [stored for stored in journal.stored() if stored.status is None]
+    finally:
+        journal.close()
 
 
 def _other(asked: str, inputs: Inputs, environ: Mapping[str, str], handover: Handover) -> int:
