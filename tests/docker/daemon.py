@@ -11,8 +11,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from tests.container.engine import EngineError, cache
@@ -76,17 +77,18 @@ class Daemon:
         self.start()
 
     @contextmanager
-    def frozen(self, after: float = 0.0) -> Iterator[None]:
-        """It is there, and from ``after`` so many seconds on it does not answer."""
+    def frozen(self, once: Path | None = None) -> Iterator[None]:
+        """It is there and does not answer, at once or ``once`` a file is there."""
         assert self._dockerd is not None
-        freezing = threading.Timer(after, self._dockerd.send_signal, [signal.SIGSTOP])
-        freezing.start()
-        if not after:
-            freezing.join()
+        stop = partial(self._dockerd.send_signal, signal.SIGSTOP)
+        freezing = when(once, stop) if once else None
+        if not freezing:
+            stop()
         try:
             yield
         finally:
-            freezing.join()
+            if freezing:
+                freezing.join()
             self._dockerd.send_signal(signal.SIGCONT)
 
     def docker(self, *arguments: str) -> str:
@@ -126,6 +128,20 @@ class Daemon:
 
     def _answers(self) -> bool:
         return bool(self.docker("version", "--format", "{{.Server.Version}}"))
+
+
+def when(path: Path, call: Callable[[], object]) -> threading.Thread:
+    """Do it as soon as a step has made this file, in a thread of its own."""
+
+    def wait() -> None:
+        until = time.monotonic() + 30
+        while not path.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        call()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
 
 
 @contextmanager

@@ -4,16 +4,15 @@ never a run that hangs.
 
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from runner.executors import Stop
-from runner.executors.docker import session
+from runner.executors.docker import container, session
 from runner.notice import Exit, Reason
 from tests.contract.conftest import cancel
 from tests.docker.conftest import Jobs
-from tests.docker.daemon import Daemon
+from tests.docker.daemon import Daemon, when
 
 pytestmark = [
     pytest.mark.engine,
@@ -24,20 +23,13 @@ IN_TIME = 10.0
 """Seconds; a host CI gives 10 between the first signal and the last."""
 
 
-def later(seconds: float, call: Callable[[], object]) -> threading.Thread:
-    """Do it while a step runs."""
-    timer = threading.Timer(seconds, call)
-    timer.start()
-    return timer
-
-
 def test_K2_an_engine_that_is_killed_loses_the_step(
     there: Jobs, second: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "RECONNECT", 0.5)
     job = there.open()
-    killing = later(0.5, second.kill)
-    ran = job.run("echo before; sleep 60")
+    killing = when(there.workspace / "begun", second.kill)
+    ran = job.run("echo before; touch begun; sleep 60")
     killing.join()
     assert (ran.exit.reason, ran.output) == (Reason.CONTAINER_LOST, b"before\n")
     assert job.run("true").exit.reason is Reason.CONTAINER_LOST
@@ -45,9 +37,10 @@ def test_K2_an_engine_that_is_killed_loses_the_step(
 
 def test_K3_an_engine_that_is_started_again_loses_the_step(there: Jobs, second: Daemon) -> None:
     job = there.open()
-    restarting = later(0.5, second.restart)
-    ran = job.run("sleep 60")
+    restarting = when(there.workspace / "begun", second.restart)
+    ran = job.run("touch begun; sleep 60")
     restarting.join()
+    assert (there.workspace / "begun").exists(), ran.exit
     assert ran.exit.reason is Reason.CONTAINER_LOST
     job.session.close()
     assert there.left() == []
@@ -58,8 +51,8 @@ def test_an_engine_that_hangs_does_not_keep_a_step_beyond_its_limit(
 ) -> None:
     monkeypatch.setattr(session, "CLOSING", 1.0)
     job = there.open()
-    with second.frozen(after=0.5):
-        ran = job.run("sleep 60", limit=1.0)
+    with second.frozen(once=there.workspace / "begun"):
+        ran = job.run("touch begun; sleep 60", limit=1.0)
         job.session.close()
     assert ran.exit.reason is Reason.TIMEOUT
     assert ran.seconds < IN_TIME
@@ -67,8 +60,8 @@ def test_an_engine_that_hangs_does_not_keep_a_step_beyond_its_limit(
 
 def test_an_engine_that_hangs_does_not_keep_a_canceled_run(there: Jobs, second: Daemon) -> None:
     job = there.open()
-    with second.frozen(after=0.5):
-        ran = job.run("sleep 60", ask=cancel, after=1.0)
+    with second.frozen(once=there.workspace / "begun"):
+        ran = job.run("touch begun; sleep 60", ask=cancel, after=1.0)
         job.session.close()
     assert ran.exit.reason is Reason.CANCELED
     assert ran.seconds < 1 + IN_TIME
@@ -80,10 +73,45 @@ def test_an_engine_that_hangs_does_not_keep_a_job_from_being_canceled(
     there.open("first").session.close()  # so that the image is known
     stop = Stop()
     with second.frozen():
-        canceling = later(0.2, lambda: cancel(stop))
+        canceling = threading.Timer(0.2, cancel, [stop])
+        canceling.start()
         started = time.monotonic()
         opened = there.try_to_open(stop=stop)
         canceling.join()
         assert time.monotonic() - started < IN_TIME
     assert isinstance(opened, Exit)
     assert opened.reason is Reason.CANCELED
+
+
+def test_K8_a_paused_container_does_not_keep_a_step_beyond_its_limit(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "KILL_WAIT", 0.5)
+    job = jobs.open()
+    pausing = when(jobs.workspace / "begun", lambda: jobs.api.pause(jobs.container()))
+    ran = job.run("touch begun; sleep 60", limit=1.0)
+    pausing.join()
+    assert ran.exit.reason is Reason.TIMEOUT
+    job.session.close()
+    assert jobs.left() == []
+
+
+def test_K16_a_container_ends_by_itself_when_the_jobs_time_is_up(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "SLACK", 1)
+    job = jobs.open(limit=1.0)
+    assert job.run("sleep 60").exit.reason is Reason.CONTAINER_LOST
+    until = time.monotonic() + 10
+    while jobs.left() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert jobs.left() == []
+
+
+def test_each_step_has_a_container_of_its_own_if_it_is_isolated(jobs: Jobs) -> None:
+    job = jobs.open(isolation="step")
+    first = job.run("touch /mine here; hostname; sleep 60 & true")
+    second = job.run("test ! -e /mine; test -e here; hostname")
+    assert (first.exit.code, second.exit.code) == (0, 0)
+    assert first.output != second.output
+    assert jobs.left() == []
