@@ -38,6 +38,7 @@ from runner.terminal import Look, cells, uncoloured
 from tests.conftest import Workspace
 from tests.declared import gate, job, pipeline, step
 from tests.ptys import Pty
+from tests.test_startup import loaded
 
 RUN = "3f9c2a1e-5b1d-4e0a-9a53-0c4f6f1f7a11"
 LOOK = Look(colour=False, width=72)
@@ -367,3 +368,10 @@ def test_exec_shows_nothing_and_has_the_terminal(workspace: Workspace) -> None:
     command = "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && sleep 0.4 && echo mine"
     words = ("-m", "runner", "exec", "--local", "--", "bash", "-c", command)
     assert on_a_pty(workspace, *words).end() == "mine\r\n"
+
+
+def test_the_view_is_loaded_on_a_terminal_alone_and_after_the_first_step_started() -> None:
+    before = "import runner.cli.run, runner.cli.launch, runner.manifest"
+    assert "runner.console.live" not in loaded(before)
+    late = {"runner.console.live.view", "runner.console.live.layout"}
+    assert not late & loaded(f"{before}, runner.console.live")
