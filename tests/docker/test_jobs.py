@@ -5,13 +5,13 @@ import os
 import signal
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runner.executors.docker import labels
 from tests.conftest import Workspace, by_level, tags
 from tests.docker import tiny
 from tests.docker.registry import Registry, registry
@@ -39,33 +39,29 @@ def held(small: str) -> Iterator[Registry]:
         yield running
 
 
-def containers() -> list[str]:
-    """The ids of the running containers that jobs of ours have."""
-    command = ["docker", "ps", "--no-trunc", "--quiet", "--filter", "label=signalbox.job"]
+def containers(workspace: Workspace) -> list[str]:
+    """The ids of the containers that jobs of this workspace have."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    try:
+        whose = labels.identify(str(workspace.path / ".signalbox"), boot)
+    except FileNotFoundError:
+        return []
+    command = ["docker", "ps", "--no-trunc", "--quiet", "--filter"]
+    command.append(f"label={labels.STATE}={whose}")
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 def inspect(container: str) -> dict[str, Any]:
     command = ["docker", "inspect", container]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found: dict[str, Any] = (json.loads(done.stdout) or [{"Mounts": []}])[0]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)[0]
     return found
 
 
 def of_job(workspace: Workspace) -> str:
     """The container of the one running job, once it has one."""
-    mine: list[str] = []
-
-    def found() -> bool:
-        mine[:] = [
-            one
-            for one in containers()
-            if any(m["Source"] == str(workspace.path) for m in inspect(one)["Mounts"])
-        ]
-        return bool(mine)
-
-    workspace.until(found, within=20)
-    return mine[0]
+    workspace.until(lambda: bool(containers(workspace)), within=30)
+    return containers(workspace)[0]
 
 
 def job_of(server: Server, name: str) -> dict[str, Any]:
@@ -110,7 +106,7 @@ def test_a_job_runs_in_its_image_and_is_reported_with_it(
     assert tags(job)["image.platform"].startswith("linux/")
     assert tags(job)["color"] == "red"
     assert job["queue_time"] > 0
-    assert containers() == []
+    assert containers(there) == []
 
 
 def test_the_place_of_a_job_is_waited_for_in_the_queue(
@@ -327,7 +323,7 @@ def test_T5_a_container_is_bounded_whatever_the_file_says(there: Workspace, smal
     assert {name: host[name] for name in sorted(GOLDEN)} == GOLDEN
     assert set(host["CapAdd"]) <= {f"CAP_{one}" for one in CAPABILITIES} | CAPABILITIES
     assert [mount["Destination"] for mount in found["Mounts"]] == [str(there.path)]
-    assert containers() == []
+    assert containers(there) == []
 
 
 CAPABILITIES = {
@@ -423,13 +419,14 @@ def test_a_signal_cancels_the_job_and_leaves_nothing(
     """)
     with there.to(server).start("run") as process:
         of_job(there)
-        time.sleep(1)
+        log = there.path / ".signalbox/runs"
+        there.until(lambda: any(b"up" in one.read_bytes() for one in log.glob("*/*.log")), 30)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "heard" in out + err
     assert job_of(server, "a")["status"] == "canceled"
-    assert containers() == []
+    assert containers(there) == []
 
 
 def test_after_the_limit_of_a_job_its_always_steps_run_in_the_same_container(
