@@ -212,7 +212,7 @@ def full(events: int, keep: str) -> bool:
         if not (Path(state) / "serve" / "store.db").exists():
             fill(state, events)
         with served(state) as (port, pid):
-            good = [_newest(port), _searches(port), _pages(port)]
+            good = [_newest(port), _searches(port, pid), _pages(port)]
             found = f"{memory(pid):.0f} MB"
             good.append(row("memory, after all of it", found, "<= 200 MB", memory(pid) <= 200))
     return all(good)
@@ -226,21 +226,25 @@ def _newest(port: int) -> bool:
     return row("Executions' newest page", found, "<= 50 ms", worst <= 50)
 
 
-def _searches(port: int) -> bool:
+def _searches(port: int, pid: int) -> bool:
     waits = []
     for level in ("pipeline", "job", "step"):
         for name, query in QUERIES.items():
-            path = f"/executions?level={level}&q={quote(query)}"
-            spent = sorted(timed(port, path) for _ in range(5))
+            # Never the same question twice: what was answered is remembered for a moment.
+            asked = [quote(f"{query} -team:nobody-{n}") for n in range(5)]
+            before = cpu(pid)
+            spent = sorted(timed(port, f"/executions?level={level}&q={one}") for one in asked)
+            used = (cpu(pid) - before) / len(asked)
             waits += spent
-            print(f"     {level:<9} {name:<24} {spent[2] * 1000:6.0f} ms")
+            wall = f"{spent[2] * 1000:6.0f} ms, {used * 1000:4.0f} ms CPU"
+            print(f"     {level:<9} {name:<24} {wall}")
     p95 = sorted(waits)[int(len(waits) * 0.95)] * 1000
     return row("search with facets, default window, p95", f"{p95:.0f} ms", "<= 300 ms", p95 <= 300)
 
 
 def _pages(port: int) -> bool:
     waits = {}
-    for path in ("/", "/pipelines", "/pipelines?default=0", "/executions", "/executions/x100"):
+    for path in ("/", "/pipelines", "/pipelines?default=0", "/executions", "/executions/x40000"):
         waits[path] = max(timed(port, path) for _ in range(3)) * 1000
         print(f"     {path:<34} {waits[path]:6.0f} ms")
     worst = max(waits.values())

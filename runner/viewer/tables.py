@@ -239,5 +239,5 @@ def reading(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA query_only = ON")
     db.execute("PRAGMA trusted_schema = OFF")
-    db.execute("PRAGMA cache_size = -8000")
+    db.execute("PRAGMA cache_size = -16000")
     return db
