@@ -10,7 +10,7 @@ is known (``board``), how it looks (``layout``), what the terminal is sent (``ca
 import contextlib
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
@@ -100,6 +100,8 @@ class Live:
         self._lock = threading.Lock()
         self._items: deque[Item] | None = deque()
         self._size = 0
+        self._skipped: Counter[str] = Counter()
+        """Bytes of a job's output that nobody will see, before its next piece."""
         self._thread = threading.Thread(target=self._work, name="live", daemon=True)
 
     # ── its faces ────────────────────────────────────────────────────────────────────────────────
@@ -115,13 +117,15 @@ class Live:
 
     def output(self, job: str, piece: bytes) -> None:
         """Show a piece of a job's output."""
-        if self._items is not None:
-            item = Piece(job=job, text=piece) if job in self.followed else _end(job, piece)
-            if self._size > BACKLOG:
-                item = Piece(job=job, text=b"", skipped=len(piece))
-            if self._put(item, len(item.text)):
-                return
-        self.console.output(job, piece)
+        if self._items is None:
+            self.console.output(job, piece)
+        elif self._size > BACKLOG:
+            self._skipped[job] += len(piece)
+        else:
+            kept = piece if job in self.followed else _end(piece)
+            skipped = self._skipped.pop(job, 0) + len(piece) - len(kept)
+            if not self._put(Piece(job=job, text=kept, skipped=skipped), len(kept)):
+                self.console.output(job, piece)
 
     def say(self, text: str) -> None:
         """Lines of our own, outside any job."""
@@ -228,9 +232,9 @@ class Live:
                 self.pass_on(item)
 
 
-def _end(job: str, piece: bytes) -> Piece:
+def _end(piece: bytes) -> bytes:
     """The newest lines of a piece: what the view can show of it."""
     if len(piece) <= KEPT:
-        return Piece(job=job, text=piece)
+        return piece
     start = piece.find(b"\n", len(piece) - KEPT, len(piece) - 1) + 1 or len(piece) - KEPT
-    return Piece(job=job, text=piece[start:], skipped=start)
+    return piece[start:]
