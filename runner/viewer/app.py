@@ -30,5 +30,9 @@ def make(
         return clock() // MILLISECOND
 
     api, readback = Api(store, clock, forward=forward), Readback(store, clock)
-    routes = [*api.routes(), *readback.routes(), *pages.routes(store, now)]
-    return Guard(Starlette(routes=routes), hosts=hosts, token=token)
+    shown = pages.Pages(store, now)
+    application = Starlette(
+        routes=[*api.routes(), *readback.routes(), *shown.routes()],
+        exception_handlers=shown.faults(),
+    )
+    return Guard(application, hosts=hosts, token=token)

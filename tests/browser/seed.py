@@ -4,11 +4,11 @@ Owns what they are; each run is a process of its own that delivers to an intake.
 the steps: tests have no time, pictures look better with some.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import Popen
 from typing import Final
+
+from tests.conftest import Workspace
 
 DOCS: Final = """\
 name: Documentation Build
@@ -127,84 +127,58 @@ WORK: Final = """\
 exec sleep "$(awk "BEGIN { print $PACE * $1 }")"
 """
 FILES: Final = {"work": WORK, "docs.yml": DOCS, "api.yml": API, "release.yml": RELEASE}
-GIT: Final = {
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_AUTHOR_NAME": "Ada Lovelace",
-    "GIT_AUTHOR_EMAIL": "ada@example.test",
-    "GIT_COMMITTER_NAME": "Ada Lovelace",
-    "GIT_COMMITTER_EMAIL": "ada@example.test",
-}
+BESIDE: Final = ("--state", "../beside")
+"""For what runs at the same time: ``latest`` stays what was waited for."""
 
 
-class Workspace:
+def site(folder: Path, intake: str, pace: str = "0") -> Workspace:
     """A repository with the pipelines, whose runs are delivered to ``intake``."""
-
-    def __init__(self, folder: Path, intake: str, pace: str = "0") -> None:
-        self._folder = folder
-        self._environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "LANG": "C.UTF-8",
-            "PACE": pace,
-            "SIGNALBOX_INTAKE_URL": intake,
-            "SIGNALBOX_LOGS": "on",
-            "NO_PROXY": "*",
-            **GIT,
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in FILES.items():
-            (folder / name).write_text(text)
-        (folder / "work").chmod(0o755)
-        self.git("init", "--quiet", "--initial-branch=main")
-        self.git("remote", "add", "origin", "https://example.com/acme/site.git")
-        self.commit("Say what a gate is")
-
-    def git(self, *words: str) -> None:
-        """One git command in the repository."""
-        subprocess.run(["git", *words], cwd=self._folder, env=self._environ, check=True)
-
-    def commit(self, message: str, branch: str = "main") -> None:
-        """A commit without content, on a branch that is made if need be."""
-        self.git("checkout", "--quiet", "-B", branch)
-        self.git("add", ".")
-        self.git("commit", "--quiet", "--allow-empty", "--message", message)
-
-    def start(self, *words: str, extra: dict[str, str] | None = None) -> "subprocess.Popen[str]":
-        """The program, running."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "runner", *words],
-            cwd=self._folder,
-            env=self._environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | (extra or {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *words: str, code: int = 0, extra: dict[str, str] | None = None) -> str:
-        """The program, ended with ``code``; what it printed."""
-        return ended(self.start(*words, extra=extra), code)
+    home = folder / "home"
+    home.mkdir(parents=True)
+    made = Workspace(folder / "site", home)
+    made.environ |= {
+        "PACE": pace,
+        "SIGNALBOX_INTAKE_URL": intake,
+        "SIGNALBOX_LOGS": "on",
+        "NO_PROXY": "*",
+    }
+    for name, text in FILES.items():
+        made.write(text, name)
+    (made.path / "work").chmod(0o755)
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.git("remote", "add", "origin", "https://git.example.test/team/site.git")
+    made.commit("Say what a gate is")
+    return made
 
 
-def ended(process: "subprocess.Popen[str]", code: int = 0) -> str:
-    """What a run printed, which ends with ``code``."""
-    printed, _ = process.communicate(timeout=120)
-    assert process.returncode == code, printed
-    return printed
-
-
-def seed(workspace: Workspace) -> None:
-    """A success, a failure and its retry, a gate that is approved, another branch. What runs at the
-    same time has a state of its own, so that ``latest`` is what was waited for.
-    """
-    docs = workspace.start("run", "docs.yml", "--state", "../beside")
-    workspace.run("run", "api.yml", code=1, extra={"BROKEN": "1"})
-    workspace.run("retry", "latest", "--failed")
+def seed(made: Workspace) -> None:
+    """A success, a failure and its retry, a gate that is approved, another branch."""
+    docs = made.start("run", "docs.yml", *BESIDE)
+    run(made, "run", "api.yml", code=1, BROKEN="1")
+    run(made, "retry", "latest", "--failed")
     ended(docs)
-    workspace.commit("Queue: first in, first out")
-    workspace.run("run", "release.yml", code=75)
-    workspace.run("resume", "latest", "--approve", "approve", "--reason", "Numbers look good")
-    workspace.commit("Render the search index in one pass", "feature/search")
-    docs = workspace.start("run", "docs.yml", "-p", "TARGET=production", "--state", "../beside")
-    workspace.run("run", "release.yml", code=75)
+    change(made, "Queue: first in, first out")
+    run(made, "run", "release.yml", code=75)
+    run(made, "resume", "latest", "--approve", "approve", "--reason", "Numbers look good")
+    made.git("checkout", "--quiet", "-b", "feature/search")
+    change(made, "Render the search index in one pass")
+    docs = made.start("run", "docs.yml", "-p", "TARGET=production", *BESIDE)
+    run(made, "run", "release.yml", code=75)
     ended(docs)
+
+
+def change(made: Workspace, message: str) -> None:
+    """A commit without content."""
+    made.git("commit", "--quiet", "--allow-empty", "--message", message)
+
+
+def run(made: Workspace, *arguments: str, code: int = 0, **environ: str) -> None:
+    """A run that ends with ``code``."""
+    done = made.run(*arguments, within=120, **environ)
+    assert done.code == code, done
+
+
+def ended(process: "Popen[str]") -> None:
+    """Wait until a run is over."""
+    with process:
+        process.communicate(timeout=120)

@@ -11,7 +11,7 @@ its script; every answer has an ETag, so that following what runs costs little::
 """
 
 import secrets
-import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -19,12 +19,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ExceptionHandler
 
 from runner.event import Envelope
 from runner.execution import MILLISECOND
 from runner.report import Beside as Around
 from runner.report import Delivery, Kin, Told, tell
 from runner.terminal import plain
+from runner.viewer.http import Refusal, errors
 from runner.viewer.pages import address, beside, execution, executions, pipelines, terms
 from runner.viewer.pages.address import Choice, Search, When
 from runner.viewer.pages.execution import Log
@@ -72,11 +74,6 @@ class ComparePage(msgspec.Struct, frozen=True, kw_only=True):
     missing: str = ""
 
 
-def routes(store: Store, now: Callable[[], int] | None = None) -> list[Route]:
-    """The pages over ``store``, to be mounted at the root; ``now`` tells epoch milliseconds."""
-    return Pages(store, now or (lambda: time.time_ns() // MILLISECOND)).routes()
-
-
 class Pages:
     """The pages over one store. ``now`` tells epoch milliseconds."""
 
@@ -97,6 +94,29 @@ class Pages:
             Route("/compare", self.compare),
             Route("/static/{digest}/{name}", self._render.asset),
         ]
+
+    def faults(self) -> dict[int | type[Exception], ExceptionHandler]:
+        """What is answered when there is no such page, and when one fails."""
+        return {404: self._missing, 500: self._failed}
+
+    def _missing(self, request: Request, _: Exception) -> Response:
+        if request.url.path.startswith("/api/"):
+            return errors(Refusal(404, f"{request.url.path}: there is no such route"))
+        page = MissingPage(
+            title="There is no such page", now=self._now(), text="Its address may be cut off."
+        )
+        return self._render.page("missing.html", page, self._tag(), 404)
+
+    def _failed(self, request: Request, error: Exception) -> Response:
+        if request.url.path.startswith("/api/"):
+            return errors(Refusal(500, "a defect of ours"))
+        page = MissingPage(
+            title="This page failed",
+            now=self._now(),
+            text="That is a defect of ours; what came in is safe. Please report this:",
+            detail="".join(traceback.format_exception(error, limit=-4)),
+        )
+        return self._render.page("missing.html", page, self._tag("failed"), 500)
 
     def pipelines(self, request: Request) -> Response:
         """Every pipeline."""
@@ -212,8 +232,10 @@ class Pages:
         picked = [one for one in found if terms.dropped(asked.query, one) != asked.query]
         for attribute in picked[:_PICKED]:
             query = terms.dropped(asked.query, attribute)
-            every = self._store.facets(query, level=asked.level, window=window, within=_LATE)
-            found |= {one.attribute: one for one in every.facets if one.attribute == attribute}
+            every = self._store.facets(
+                query, level=asked.level, window=window, only=attribute, within=_LATE
+            )
+            found |= {one.attribute: one for one in every.facets}
         return msgspec.structs.replace(facets, facets=tuple(found.values()))
 
     def _told(self, unique_id: str, now: int) -> Told | None:

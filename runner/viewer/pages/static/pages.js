@@ -228,7 +228,14 @@
       }
     }
   }
+  // Where there is no list, the rows of a waterfall, a log, the events.
+  const stops = () => all(".waterfall summary.row, .log summary, .raws summary").filter((stop) => stop.checkVisibility());
   const step = (by) => {
+    if (!one("[data-rows]")) {
+      const list = stops(), at = list.indexOf(document.activeElement);
+      list[Math.min(Math.max(at < 0 ? (by > 0 ? 0 : list.length - 1) : at + by, 0), list.length - 1)]?.focus();
+      return;
+    }
     const lines = rows(), here = document.activeElement?.closest?.("[data-rows] tr")?.dataset.key ?? row;
     const at = lines.findIndex((line) => line.dataset.key === here);
     const next = lines[Math.min(Math.max(at < 0 ? (by > 0 ? 0 : lines.length - 1) : at + by, 0), lines.length - 1)];
