@@ -84,6 +84,7 @@ class Engine:
         runs: str,
         mask: Callable[[bytes], bytes],
         warn: Callable[[str], object],
+        tell: Callable[[str], object],
     ) -> Executor:
         """Who runs the jobs; what they need is being pulled from now on."""
         here = ProcessExecutor(runs, time.monotonic)
@@ -100,6 +101,7 @@ class Engine:
             runs=runs,
             mask=mask,
             warn=warn,
+            tell=lambda text: tell(mask(text.encode()).decode()),
             pinned=self.pinned,
         )
         there = DockerExecutor(self._api, around)
@@ -118,6 +120,21 @@ class Engine:
         """Wait for that, but not for long: it is done again at the next start."""
         if self._sweeping:
             self._sweeping.join(SWEEPING)
+
+
+def way(plan: Plan, spot: Spot, environ: Mapping[str, str]) -> str:
+    """How jobs with an image would get the workspace, and why; empty: there is none."""
+    if not any(job.job.image for job in needing(plan)):
+        return ""
+    from runner.executors.docker import connection  # noqa: PLC0415
+    from runner.executors.docker.probe import probe  # noqa: PLC0415
+
+    try:
+        with connection.connect(environ) as api:
+            view, proved = probe(api, spot.workspace, spot.file)
+    except errors.SurroundingsError as error:
+        return f"unknown: {error}"
+    return f"{view.way.value}: {view.why}" + ("" if proved else " (no image here to prove it with)")
 
 
 def swept(api: "Client", journal: Journal, warn: Callable[[str], None]) -> list[str]:

@@ -1,5 +1,7 @@
 """``signalbox plan``: what would run, in order, and why not."""
 
+import os
+
 import click
 
 from runner.cli.options import state_option
@@ -22,14 +24,16 @@ def command(
 ) -> int:
     """Say what would run, in order; run nothing."""
     from runner import plan  # noqa: PLC0415
-    from runner.cli import places, rehearsal, settings  # noqa: PLC0415
+    from runner.cli import containers, places, rehearsal, settings  # noqa: PLC0415
 
     del state
-    _, pipeline = places.read(places.place(file))
+    spot = places.place(file)
+    _, pipeline = places.read(spot)
     made = plan.make(
         pipeline,
         given=settings.assignments(parameters, "-p"),
         selection=plan.Selection(jobs=jobs, only=only),
     )
-    click.echo(rehearsal.as_json(made) if as_json else rehearsal.as_text(made))
+    way = containers.way(made, spot, os.environ)
+    click.echo(rehearsal.as_json(made, way) if as_json else rehearsal.as_text(made, way))
     return 0

@@ -14,9 +14,10 @@ from runner import commit, event, recorder
 from runner.cli.request import Request
 from runner.cli.setup import Setup
 from runner.engine import Engine
-from runner.executors import Command, Image, Place, Sink, Stop
+from runner.executors import Command, Place, Sink, Stop
 from runner.journal import Change
-from runner.notice import Exit
+from runner.notice import Exit, Image
+from runner.pipeline import Job
 from runner.plan import Decision, Plan, PlannedGate, PlannedJob
 from runner.timing import spoken
 
@@ -83,12 +84,15 @@ class _Idle:
 # ── words ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def as_json(plan: Plan) -> bytes:
-    """Jobs in the order in which they can start, gates among them."""
-    return msgspec.json.format(msgspec.json.encode([_row(node) for node in order(plan)]), indent=2)
+def as_json(plan: Plan, way: str = "") -> bytes:
+    """Jobs in the order in which they can start, gates among them. ``way``: how the workspace gets
+    into containers.
+    """
+    rows = [_row(node, way) for node in order(plan)]
+    return msgspec.json.format(msgspec.json.encode(rows), indent=2)
 
 
-def as_text(plan: Plan) -> str:
+def as_text(plan: Plan, way: str = "") -> str:
     """One line a job: number, name, stage, what it waits for, why it would not run."""
     nodes = order(plan)
     width = max((len(_name(node)) for node in nodes), default=0)
@@ -96,6 +100,8 @@ def as_text(plan: Plan) -> str:
     lines += [f"{n:>3}  {_name(node):<{width}}  {_said(node)}" for n, node in enumerate(nodes, 1)]
     for name, value in plan.parameters.items():
         lines.append(f"     {name}={value}")
+    if way:
+        lines.append(f"     workspace in containers: {way}")
     return "\n".join(lines)
 
 
@@ -120,10 +126,17 @@ def _said(node: PlannedJob | PlannedGate) -> str:
         return f"gate: {node.question}{_after(node)}"
     job = node.job
     steps = f"{len(job.steps)} step{'s' * (len(job.steps) != 1)}"
-    facts = [job.stage, steps, f"image {job.image}" if job.image else "", _if(node)]
+    facts = [job.stage, steps, *_place(job), _if(node)]
     facts.append("behind a gate" if node.decision is Decision.WAIT else "")
     limit = f"limit {spoken(int(job.timeout * 1e9))}"
     return ", ".join(filter(None, [*facts, limit])) + _after(node)
+
+
+def _place(job: Job) -> list[str]:
+    if not job.image:
+        return []
+    services = f"beside {', '.join(job.services)}" if job.services else ""
+    return [f"image {job.image}", f"pulled {job.pull}" if job.pull else "", services]
 
 
 def _if(node: PlannedJob) -> str:
@@ -145,12 +158,15 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     needs: tuple[str, ...] = ()
     stage: str = ""
     image: str = ""
+    pull: str = ""
+    workspace: str = ""
+    """How its container gets the workspace, and why."""
     condition: str = "success"
     matrix: Mapping[str, str] = {}
     steps: tuple[str, ...] = ()
 
 
-def _row(node: PlannedJob | PlannedGate) -> _Row:
+def _row(node: PlannedJob | PlannedGate, way: str) -> _Row:
     decision = node.decision.value
     if isinstance(node, PlannedGate):
         return _Row(
@@ -164,6 +180,8 @@ def _row(node: PlannedJob | PlannedGate) -> _Row:
         needs=node.needs,
         stage=node.job.stage,
         image=node.job.image,
+        pull=node.job.pull,
+        workspace=way if node.job.image else "",
         condition=node.job.condition.value,
         matrix=node.leg,
         steps=tuple(step.name for step in node.job.steps),

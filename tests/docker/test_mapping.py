@@ -1,6 +1,7 @@
 """However far away the engine is, a job has the workspace, and what it changes comes back."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from runner.executors.docker.mapping import Mounted, outermost, translate
 from tests.conftest import Workspace, by_level, tags
+from tests.container.engine import docker
 from tests.docker import tiny
 from tests.docker.conftest import Jobs
 from tests.docker.daemon import Daemon
@@ -137,3 +139,50 @@ def test_what_a_step_far_away_says_is_heard_and_masked_in_time(
     assert "swordfish" not in ended.text
     assert "here 42" in ended.text
     assert {tags(job).get("color") for job in by_level(server.events, "job")} == {"red", None}
+
+
+# ── we ourselves in a container ──────────────────────────────────────────────────────────────────
+
+INSIDE = """
+name: P
+jobs:
+  a: {{ image: "{base}", steps: ['echo "from a" >made; grep -c . pipeline.yml'] }}
+  b: {{ needs: [a], steps: ["cat made"] }}
+"""
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("options", "way"),
+    [
+        ("--volume {directory}:/elsewhere", "translated path: as mounted"),
+        ("--volume {directory}:/elsewhere --network host", "translated path: as mounted"),
+        ("--volume {volume}:/elsewhere", "translated path: as mounted"),
+        ("", "copy: /elsewhere is in no mount"),
+    ],
+    ids=["bind", "host-network", "volume", "no-mount"],
+)
+def test_from_our_own_container_a_job_has_the_workspace(
+    image: str, base: str, tmp_path: Path, options: str, way: str
+) -> None:
+    (tmp_path / "pipeline.yml").write_text(INSIDE.format(base=base))
+    socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    volume = docker("volume", "create")
+    where = options.format(directory=tmp_path, volume=volume).split()
+    command = "signalbox plan && signalbox run && cat made"
+    made = docker(
+        *("create", "--workdir", "/elsewhere", "--volume", f"{socket}:/var/run/docker.sock"),
+        *(*where, image, "sh", "-c", command),
+    )
+    try:
+        if str(tmp_path) not in " ".join(where):
+            docker("cp", f"{tmp_path}/pipeline.yml", f"{made}:/elsewhere/")
+        done = subprocess.run(
+            ["docker", "start", "--attach", made], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"workspace in containers: {way}" in done.stdout
+        assert done.stdout.endswith("from a\n")
+    finally:
+        docker("rm", "--force", "--volumes", made)
+        docker("volume", "rm", volume)
