@@ -102,7 +102,7 @@ def test_the_page_allows_its_own_style_and_script_alone_and_names_nothing_elsewh
 def test_its_script_is_small() -> None:
     page = write_html(told()).decode()
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
-    assert len(script) <= 7_000
+    assert len(script) <= 7_700
 
 
 @pytest.mark.parametrize("text", hostile.EVIL, ids=range(len(hostile.EVIL)))

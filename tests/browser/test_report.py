@@ -207,6 +207,9 @@ def test_zoom_widens_the_line_of_time_and_keeps_names_in_sight(page: Page) -> No
     page.evaluate("document.querySelector('.rows').scrollLeft = 500")
     assert name.bounding_box() == left
     page.wait_for_function("document.querySelector('.axis').scrollLeft === 500")
+    marks = page.locator(".axis text").all_text_contents()
+    assert {"200 ms", "300 ms", "400 ms", "500 ms"} <= set(marks)
+    assert "3 s" not in marks
     page.keyboard.press("0")
     assert page.locator(".rows").evaluate("e => e.scrollWidth <= e.clientWidth")
 

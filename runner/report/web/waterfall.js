@@ -10,20 +10,46 @@
   const state = (w) => states.get(w) ?? states.set(w, { zoom: 1, left: 0, toggled: {} }).get(w);
   const percent = (share) => share * 100 + "%";
 
-  // ── zoom: a wider line of time in a box that scrolls ──
+  const label = (ms) => {
+    const s = Math.abs(ms) / 1000, two = (n, unit) => (n = Math.floor(n)) ? String(n).padStart(2, "0") + unit : "";
+    const text = s < 1 ? +(s * 1000).toFixed(1) + " ms" : s < 60 ? +s.toFixed(2) + " s"
+      : s < 3600 ? Math.floor(s / 60) + "m" + two(s % 60, "s") : Math.floor(s / 3600) + "h" + two(s / 60 % 60, "m");
+    return (ms < 0 ? "-" : "") + text;
+  };
+  const draw = (parent, name, attributes, old) => {
+    const part = old ?? parent.appendChild(document.createElementNS(parent.namespaceURI, name));
+    for (const [key, value] of Object.entries(attributes)) part.setAttribute(key, value);
+    return part;
+  };
+
+  // ── zoom: a wider line of time in a box that scrolls, with marks where it is looked at ──
   const zoom = (w, factor, at) => {
-    const s = state(w), rows = w.querySelector(".rows"), axis = w.querySelector(".axis");
-    const width = () => axis.querySelector("svg").getBoundingClientRect().width, room = width() / s.zoom;
+    const s = state(w), rows = w.querySelector(".rows"), axis = w.querySelector(".axis svg");
+    const width = () => axis.getBoundingClientRect().width, room = width() / s.zoom;
     const middle = at ?? (rows.scrollLeft + room / 2) / width();
     s.zoom = Math.min(Math.max(factor, 1), 500);
     w.style.setProperty("--zoom", s.zoom);
     rows.scrollLeft = middle * width() - room / 2;
-    axis.scrollLeft = s.left = rows.scrollLeft;
+    show(w);
   };
-  on("scroll", (event) => {
-    const rows = event.target;
-    if (rows.matches?.(".rows")) rows.previousElementSibling.scrollLeft = state(of(event)).left = rows.scrollLeft;
-  }, true);
+  const nice = [1, 10, 100].flatMap((n) => [n, 2 * n, 5 * n])
+    .concat([1e3, 6e4].flatMap((n) => [1, 2, 5, 10, 15, 30].map((m) => n * m)), [1, 2, 3, 6, 12, 24, 168].map((n) => n * 36e5));
+  const show = (w) => {
+    const s = state(w), rows = w.querySelector(".rows"), axis = w.querySelector(".axis svg");
+    const box = axis.closest(".axis"), { start, span } = box.dataset;
+    box.scrollLeft = s.left = rows.scrollLeft;
+    const size = span / s.zoom, from = +start + span * s.left / axis.getBoundingClientRect().width;
+    const step = nice.find((n) => size / n <= 10) ?? size;
+    for (const svg of [axis, w.querySelector(".lines svg")]) {
+      svg.replaceChildren();
+      for (let ms = Math.ceil(from / step) * step; ms <= from + size; ms += step) {
+        const x = percent((ms - start) / span);
+        draw(svg, "line", { x1: x, x2: x, y1: 0, y2: "100%" });
+        if (svg === axis && ms + step / 2 < from + size) draw(svg, "text", { x }).textContent = ms ? label(ms) : "0";
+      }
+    }
+  };
+  on("scroll", (event) => event.target.matches?.(".rows") && show(of(event)), true);
 
   // ── filter ──
   const filter = (w) => {
@@ -81,33 +107,24 @@
   };
 
   // ── the time under the pointer; a stretch drawn on the line of time is zoomed to ──
-  const label = (ms) => {
-    const s = Math.abs(ms) / 1000, rest = (n) => String(Math.floor(n)).padStart(2, "0");
-    const text = s < 1 ? Math.round(s * 1000) + " ms" : s < 60 ? +s.toFixed(2) + " s"
-      : s < 3600 ? Math.floor(s / 60) + "m" + rest(s % 60) + "s" : Math.floor(s / 3600) + "h" + rest(s / 60 % 60) + "m";
-    return (ms < 0 ? "-" : "") + text;
-  };
-  const draw = (parent, name, kind, attributes) => {
-    const part = parent.querySelector(name + "." + kind)
-      ?? parent.appendChild(document.createElementNS(parent.namespaceURI, name));
-    part.classList.add(kind);
-    for (const [key, value] of Object.entries(attributes)) part.setAttribute(key, value);
-    return part;
-  };
   const share = (event, axis) => {
     const box = axis.getBoundingClientRect();
     return (event.clientX - box.left) / box.width;
   };
   let drag = null;
   on("pointermove", (event) => {
-    const w = of(event), axis = w?.querySelector(".axis svg");
+    const axis = of(event)?.querySelector(".axis svg");
     if (!axis) return;
+    const { start, span } = axis.closest(".axis").dataset;
     const at = Math.min(Math.max(share(event, axis), 0), 1), x = percent(at);
-    draw(axis, "line", "cursor", { x1: x, x2: x, y1: 0, y2: "100%" });
-    draw(axis, "text", "cursor", { x, "text-anchor": at > 0.9 ? "end" : "start" }).textContent = label(+w.dataset.start + at * w.dataset.span);
+    const mark = (name, kind, attributes) =>
+      draw(axis, name, { class: kind, ...attributes }, axis.querySelector(name + "." + kind));
+    mark("line", "cursor", { x1: x, x2: x, y1: 0, y2: "100%" });
+    mark("text", "cursor", { x, "text-anchor": at > 0.9 ? "end" : "start" })
+      .textContent = label(+start + at * span);
     if (!drag) return;
     drag.to = at;
-    draw(axis, "rect", "choice", { x: percent(Math.min(at, drag.from)), width: percent(Math.abs(at - drag.from)) });
+    mark("rect", "choice", { x: percent(Math.min(at, drag.from)), width: percent(Math.abs(at - drag.from)) });
   });
   on("pointerdown", (event) => {
     const axis = event.target.closest?.(".axis svg");
@@ -132,6 +149,7 @@
     const w = of(event), s = state(w);
     for (const part of all(w, "details[id]")) part.open = s.toggled[part.id] ?? part.open;
     w.querySelector(".rows").scrollLeft = s.left;
+    show(w);
     filter(w);
   });
   all(document, ".waterfall").forEach((w) => w.classList.add("live"));
