@@ -218,7 +218,8 @@ def test_T15_names_and_output_move_nothing_on_the_screen(
     assert shown.asked("alternate_on") == "0"
     assert shown.asked("cursor_flag") == "1"
     shown.go("go")
-    shown.until("✓ succeeded in")
+    text = shown.until("✓ succeeded in")
+    assert "here red" in text, "the newest output stays when all went well"
 
 
 def test_a_gate_is_asked_about_when_the_view_has_stepped_aside(

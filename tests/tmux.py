@@ -7,6 +7,7 @@ are left out, and the last lines say so.
 import os
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,15 +123,16 @@ class Terminal:
 
 
 @pytest.fixture(scope="session")
-def tmux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tmux]:
+def tmux() -> Iterator[Tmux]:
     """A server that is gone afterwards, with all that runs in it."""
     assert have("tmux"), "tmux is not installed"
-    server = Tmux(tmp_path_factory.mktemp("tmux") / "s")
-    server.call("new-session", "-d", "-s", "stay")
-    try:
-        yield server
-    finally:
-        server.call("kill-server")
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # a socket's path is short
+        server = Tmux(Path(place) / "s")
+        server.call("new-session", "-d", "-s", "stay")
+        try:
+            yield server
+        finally:
+            server.call("kill-server")
 
 
 @pytest.fixture
