@@ -14,7 +14,7 @@ from runner.cli import inputs
 from runner.cli.action import written
 from runner.pipeline import Job
 from tests.conftest import KEY, ROOT, Ended, Workspace, by_level
-from tests.intake_server import Server
+from tests.intake_server import Answer, Server
 
 PIPELINE = """
 name: Docs
@@ -43,7 +43,15 @@ class Action:
         workspace.write(PIPELINE)
         self.sha = workspace.commit()
 
+    def post(self, inputs: dict[str, str]) -> Ended:
+        return self._run(("action", "--post"), inputs, {})
+
     def run(self, inputs: dict[str, str], **environ: str) -> Ended:
+        return self._run(("action",), inputs, environ)
+
+    def _run(
+        self, arguments: tuple[str, ...], inputs: dict[str, str], environ: dict[str, str]
+    ) -> Ended:
         self.output.write_text("")
         self.page.write_text("")
         around = {
@@ -58,7 +66,7 @@ class Action:
             **environ,
         }
         given = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
-        return self.workspace.run("action", within=30, **{**around, **given})
+        return self.workspace.run(*arguments, within=30, **{**around, **given})
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -272,6 +280,27 @@ def test_job_logs_by_input(action: Action, server: Server) -> None:
     assert done.code == 0, done.text
     assert "building for staging" in [line["message"] for line in server.lines("build")]
     assert action.run({"logs": "maybe"}).code == 2
+
+
+@pytest.mark.parametrize("left", ["nothing", "no journal at all", "no state that is valid"])
+def test_after_the_job_nothing_changes_its_result(action: Action, left: str) -> None:
+    state = action.workspace.path / ".signalbox"
+    if left != "nothing":
+        state.mkdir()
+        (state / "journal.db").write_text(left)
+    done = action.post({"tags": "no tag" if left != "nothing" else ""})
+    assert done.code == 0, done.text
+    assert ("warning" in done.err) == (left != "nothing")
+
+
+def test_after_the_job_what_was_not_delivered_is(action: Action, server: Server) -> None:
+    inputs = {"api-key": KEY, "intake-url": server.url, "job": "build"}
+    server.rule = lambda _: Answer(status=503)
+    assert action.run(inputs).code == 0
+    assert not server.events
+    server.rule = None
+    assert action.post(inputs).code == 0
+    assert by_level(server.events, "pipeline")[0]["status"] == "success"
 
 
 def test_an_image_for_commands_in_place(action: Action) -> None:

@@ -1,7 +1,8 @@
-"""``signalbox action``: what the container does when a GitHub workflow starts it as an action.
+"""``signalbox action``: what the container does when a CI starts it as an action or a plugin.
 
-Owns the translation: inputs (``INPUT_*``) into a run or a resume, and how that ended into outputs,
-the job page and an exit code. The run itself is ``launch``'s, as at a desk.
+Owns the translation: inputs into a run, a resume or a retry, and how that ended into outputs, the
+job page and an exit code; and what comes after the job. The run itself is ``launch``'s, as at a
+desk.
 """
 
 import os
@@ -79,18 +80,17 @@ def _post(inputs: Inputs, environ: Mapping[str, str]) -> int:
     """
     from runner.cli import flush  # noqa: PLC0415 - what a run does not need
 
-    options = _options(inputs)
-    state = places.state(options.state, environ)
-    if not os.path.exists(os.path.join(state, "journal.db")):
-        return SUCCESS
     try:
+        state = places.state(_options(inputs).state, environ)
+        if not os.path.exists(os.path.join(state, "journal.db")):
+            return SUCCESS
         left = _open(state)
         flush.rest(state, environ)
         for stored in left:
             start = stored.header.execution.start
             give_back(stored.header.workspace, start, within=_GIVING)
-    except SignalboxError as error:
-        _warn(error.message)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the job's result stands
+        _warn(str(error))
     return SUCCESS
 
 

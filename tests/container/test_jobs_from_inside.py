@@ -67,3 +67,28 @@ def test_from_a_container_whose_workspace_is_a_volume_a_job_gets_that_volume(
     done = in_container(image, *place, command="run --local")
     assert done.returncode == 0, done.stdout
     assert "of the volume" in done.stdout
+
+
+@pytest.fixture
+def neighbour(base: str) -> Iterator[str]:
+    """A network that somebody made, with a service of the name ``greeter``."""
+    name = f"signalbox-tests-{uuid.uuid4().hex[:12]}"
+    docker("network", "create", "--label", "signalbox-tests", name)
+    options = ["--detach", "--rm", "--network", name, "--network-alias", "greeter"]
+    served = docker("run", *options, base, "sleep", "60")
+    yield name
+    docker("rm", "--force", served)
+    docker("network", "rm", name)
+
+
+def test_a_job_finds_the_services_of_the_network_that_we_are_on(
+    image: str, base: str, neighbour: str, tmp_path: Path
+) -> None:
+    found = pipeline(base).replace("id -u > who", "touch who && getent hosts greeter")
+    (tmp_path / "pipeline.yml").write_text(found)
+    (tmp_path / "given").touch()
+    mounts = ["--volume", f"{tmp_path}:/w", "--volume", f"{socket()}:/var/run/docker.sock"]
+    options = ["--network", neighbour, "--workdir", "/w", *mounts]
+    done = in_container(image, *options, command="run --local")
+    assert done.returncode == 0, done.stdout
+    assert "greeter" in done.stdout
