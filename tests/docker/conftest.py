@@ -14,6 +14,7 @@ from runner.executors.docker import connection, labels
 from runner.executors.docker.executor import Around, DockerExecutor
 from runner.executors.docker.labels import Owner
 from runner.notice import Exit
+from tests.conftest import Workspace
 from tests.container.engine import base_image
 from tests.contract.conftest import Job
 from tests.docker import tiny
@@ -71,11 +72,7 @@ class Jobs:
 
     def left(self) -> list[str]:
         """The names of all that is there of these jobs."""
-        containers = self.api.containers(all=True, filters=self._ours())
-        found = [
-            "".join(one["Names"]) for one in containers if one["Names"]
-        ]  # else: on its way out
-        return found + [found["Name"] for found in self.api.networks(filters=self._ours())]
+        return of_state(self.api, self.owner.state)
 
     def log(self, name: str) -> str:
         return (self._runs / name).read_text()
@@ -86,6 +83,14 @@ class Jobs:
 
     def _ours(self) -> dict[str, str]:
         return {"label": f"{labels.STATE}={self.owner.state}"}
+
+
+@pytest.fixture
+def workspace(workspace: Workspace) -> Workspace:
+    """A workspace whose program finds the engine of the tests."""
+    if host := os.environ.get("DOCKER_HOST"):
+        workspace.environ["DOCKER_HOST"] = host
+    return workspace
 
 
 @pytest.fixture
@@ -125,3 +130,22 @@ def api(docker_engine: None) -> Iterator[APIClient]:
     """The machine's engine."""
     with connection.connect(os.environ) as client:
         yield client
+
+
+def left(api: APIClient, workspace: Path) -> list[str]:
+    """The names of what there is of the runs of a workspace."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot = file.read().strip()
+    try:
+        state = labels.identify(str(workspace / ".signalbox"), boot)
+    except FileNotFoundError:
+        return []
+    return of_state(api, state)
+
+
+def of_state(api: APIClient, state: str) -> list[str]:
+    """The same by what ``labels.identify`` says of a state directory."""
+    ours = {"label": f"{labels.STATE}={state}"}
+    containers = api.containers(all=True, filters=ours)
+    found = ["".join(one["Names"]) for one in containers if one["Names"]]  # else: on its way out
+    return found + [found["Name"] for found in api.networks(filters=ours)]

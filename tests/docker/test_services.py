@@ -3,7 +3,6 @@
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from runner.executors.shell import NotStartedError
 from runner.notice import Reason
 from runner.pipeline import Service
 from tests.conftest import Workspace, by_level, killed
-from tests.docker.conftest import Jobs
+from tests.docker.conftest import Jobs, left
 from tests.intake_server import Server
 
 pytestmark = pytest.mark.engine
@@ -206,16 +205,3 @@ def test_a_run_that_is_canceled_while_services_start_leaves_nothing(
         process.communicate(timeout=20)
     assert process.returncode == 130
     assert left(api, workspace.path) == []
-
-
-def left(api: APIClient, workspace: Path) -> list[str]:
-    """The names of what there is of the runs of a workspace."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        boot = file.read().strip()
-    try:
-        state = labels.identify(str(workspace / ".signalbox"), boot)
-    except FileNotFoundError:
-        return []
-    ours = {"label": f"{labels.STATE}={state}"}
-    found = [found["Names"][0] for found in api.containers(all=True, filters=ours)]
-    return found + [found["Name"] for found in api.networks(filters=ours)]

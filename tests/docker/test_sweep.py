@@ -1,6 +1,7 @@
 """What killed runs leave in an engine is removed, and nothing else ever is."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,19 +11,14 @@ import docker.errors
 import pytest
 from docker import APIClient
 
-from runner.executors.docker import connection, labels
+from runner.executors.docker import labels
 from runner.executors.docker.labels import Owner
 from runner.executors.docker.sweep import ABANDONED, Judge, sweep
+from tests.conftest import Workspace, killed
+from tests.docker.conftest import left
 
 pytestmark = pytest.mark.engine
 HOST = "this-host"
-
-
-@pytest.fixture
-def api(docker_engine: None) -> Iterator[APIClient]:
-    """The machine's engine."""
-    with connection.connect(os.environ) as client:
-        yield client
 
 
 class Left:
@@ -93,8 +89,8 @@ class Engine:
         sweep(self.api, judge)
 
     def close(self) -> None:
-        for left in self._left:
-            left.remove()
+        for one in self._left:
+            one.remove()
 
 
 @pytest.fixture
@@ -132,7 +128,7 @@ def test_without_a_lock_the_process_decides_and_without_that_the_time(engine: En
     elsewhere = Owner(state=engine.owner("-").state, execution="elsewhere", process="other:1:2")
     due, over = engine.left_by(elsewhere), engine.left_by(elsewhere, expires=-2)
     engine.sweep(runs=None, gone=None, elsewhere=None)
-    assert [left.there() for left in (runs, gone, due, over)] == [3, 0, 3, 0]
+    assert [one.there() for one in (runs, gone, due, over)] == [3, 0, 3, 0]
 
 
 def test_what_is_in_use_stays_and_hinders_nothing(engine: Engine, base: str) -> None:
@@ -147,3 +143,43 @@ def test_what_is_in_use_stays_and_hinders_nothing(engine: Engine, base: str) -> 
         engine.api.remove_container(guest, force=True)
     engine.sweep(dead=False)
     assert first.there() == 0
+
+
+# ── runs that are killed ─────────────────────────────────────────────────────────────────────────
+
+PIPELINE = """
+name: P
+jobs:
+  long:
+    image: {base}
+    services: {{ db: {{ image: {base}, command: sleep 600 }} }}
+    steps: ["touch begun; sleep 600"]
+  short: {{ image: {base}, steps: ["true"] }}
+"""
+
+
+@pytest.mark.parametrize("command", [["run", "--job", "short"], ["clean"]], ids=["run", "clean"])
+def test_K10_what_a_killed_run_left_the_next_one_or_clean_removes(
+    workspace: Workspace, base: str, api: APIClient, command: list[str]
+) -> None:
+    workspace.write(PIPELINE.format(base=base))
+    with workspace.start("run", "--job", "long") as process:
+        workspace.until((workspace.path / "begun").exists, within=30)
+        process.kill()
+    assert len(left(api, workspace.path)) == 4
+    ended = workspace.run(*command)
+    assert ended.code == 0, ended.text
+    assert left(api, workspace.path) == []
+
+
+def test_a_run_beside_it_is_spared(workspace: Workspace, base: str, api: APIClient) -> None:
+    workspace.write(PIPELINE.format(base=base))
+    with workspace.start("run", "--job", "long") as process, killed(process):
+        workspace.until((workspace.path / "begun").exists, within=30)
+        before = left(api, workspace.path)
+        for command in (["run", "--job", "short"], ["clean"]):
+            assert workspace.run(*command).code == 0
+        assert left(api, workspace.path) == before
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert left(api, workspace.path) == []
