@@ -124,7 +124,9 @@ def _run(found: Found, tree: str, environ: Mapping[str, str], there: containers.
     own = {"CI": "true", "SIGNALBOX": "true", "SIGNALBOX_PIPELINE_ID": identity.unique_id}
     around = Surroundings(
         execution=identity,
-        executor=there.executor(identity, spot, runs, masker.bytes),
+        executor=there.executor(
+            *(identity, spot, runs, masker.bytes), warn=voice.warn, tell=voice.tell
+        ),
         masker=masker,
         screen=console,
         clock=clock,

@@ -250,7 +250,9 @@ class Setup:
         return Surroundings(
             execution=execution,
             executor=self.engine.executor(
-                execution, request.place, runs, self.masker.bytes, self.voice.warn
+                *(execution, request.place, runs, self.masker.bytes),
+                warn=self.voice.warn,
+                tell=self.voice.tell,
             ),
             masker=self.masker,
             screen=console,

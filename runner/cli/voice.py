@@ -81,6 +81,7 @@ class Voice:
         self._console: Console | Live | None = None
         self._live: Live | None = None
         self._early: list[str] = []
+        self._asides: list[str] = []
         self._begun = False
 
     def warn(self, text: str) -> None:
@@ -89,6 +90,13 @@ class Voice:
             self._console.warn(text)
         else:
             self._early.append(text)
+
+    def tell(self, text: str) -> None:
+        """What is being done, where that takes its time."""
+        if self._console and self._begun:
+            self._console.say(text)
+        else:
+            self._asides.append(text)
 
     def console(self, scene: Scene, folds: Folds | None) -> Console:
         """The console of a run, in lines."""
@@ -128,6 +136,9 @@ class Voice:
         early, self._early = self._early, []
         for text in early:
             self.warn(text)
+        asides, self._asides = self._asides, []
+        for text in asides:
+            self.tell(text)
 
     def trouble(
         self, journal: Journal, delivered: "Delivered | None", errors: Sequence[str]

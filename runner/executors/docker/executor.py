@@ -49,6 +49,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     mask: Callable[[bytes], bytes]
     """What may be written of what services print."""
     warn: Callable[[str], object]
+    tell: Callable[[str], object] = str
+    """What takes its time: a pull."""
     pinned: Mapping[str, str] = {}
     """Digests of images, by name, that earlier executions of the chain ran in."""
 
@@ -65,7 +67,7 @@ class DockerExecutor:
         self, api: Client, around: Around, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._api, self._around, self._monotonic = api, around, monotonic
-        self._images = Images(api, around.pinned)
+        self._images = Images(api, around.pinned, around.tell)
         self._ways: Ways | None = None
         self._networks: tuple[str, ...] | None = None
 

@@ -8,7 +8,7 @@ reads them.
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import docker.errors
@@ -52,11 +52,16 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 class Images:
     """The images of one execution. ``pinned``: digests that earlier executions of the chain ran
-    in, by name. Thread-safe.
+    in, by name. ``tell`` is told when one is pulled. Thread-safe.
     """
 
-    def __init__(self, api: APIClient, pinned: Mapping[str, str]) -> None:
-        self._api, self._pinned = api, pinned
+    def __init__(
+        self,
+        api: APIClient,
+        pinned: Mapping[str, str],
+        tell: Callable[[str], object] = str,
+    ) -> None:
+        self._api, self._pinned, self._tell = api, pinned, tell
         self._places = threading.Semaphore(AT_ONCE)
         self._lock = threading.Lock()
         self._fetches: dict[tuple[str, str], _Fetch] = {}
@@ -81,7 +86,8 @@ class Images:
         with self._lock:
             fetch = self._fetches.get((name, policy))
             if fetch is None:
-                fetch = _Fetch(self._api, name, policy, self._pinned.get(name, ""), self._places)
+                digest = self._pinned.get(name, "")
+                fetch = _Fetch(self._api, name, policy, digest, self._places, self._tell)
                 self._fetches[name, policy] = fetch
                 fetch.start()
         return fetch
@@ -91,10 +97,16 @@ class _Fetch(threading.Thread):
     """Fetches one image. A thread of its own: the SDK cannot be told to stop."""
 
     def __init__(
-        self, api: APIClient, name: str, policy: str, digest: str, places: threading.Semaphore
+        self,
+        api: APIClient,
+        name: str,
+        policy: str,
+        digest: str,
+        places: threading.Semaphore,
+        tell: Callable[[str], object],
     ) -> None:
         super().__init__(name=f"pull {name}", daemon=True)
-        self._api, self._name, self._places = api, name, places
+        self._api, self._name, self._places, self._tell = api, name, places, tell
         self._repository, self._tag = docker.utils.parse_repository_tag(name)
         pinned = digest and not _is_digest(self._tag)
         self._reference = f"{self._repository}@{digest}" if pinned else name
@@ -118,6 +130,8 @@ class _Fetch(threading.Thread):
             found = self._look()
             if found or self._policy == "never":
                 return found or _missing(self._name)
+        self._tell(f"pulling {self._name}")
+        begin = time.monotonic()
         try:
             self._insist()
         except (docker.errors.DockerException, OSError):
@@ -126,6 +140,7 @@ class _Fetch(threading.Thread):
             if found is None:
                 raise
             return found
+        self._tell(f"pulled {self._name} in {time.monotonic() - begin:.1f} s")
         return self._look() or _missing(self._name)
 
     def _insist(self) -> None:
