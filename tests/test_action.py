@@ -128,6 +128,15 @@ def test_an_answer_goes_on(action: Action) -> None:
     assert action.outputs["pipeline-id"] == first
 
 
+def test_a_rejection_ends_it_canceled_and_says_why(action: Action, server: Server) -> None:
+    to = {"api-key": KEY, "intake-url": server.url}
+    action.run(to)
+    answer = {"resume-run": "latest", "reject": "approve", "reason": "not on a Friday", **to}
+    assert action.run(answer).code == 1
+    assert action.outputs["status"] == "canceled"
+    assert "gate.approve.reason:not on a Friday" in by_level(server.events, "pipeline")[-1]["tags"]
+
+
 def test_commands_in_place_of_a_file(action: Action) -> None:
     done = action.run({"steps": "echo one $HOME\n\n  exit 3\n", "name": "Two commands"})
     assert done.code == 1, done.text

@@ -66,7 +66,11 @@ def test_it_works_under_any_uid_with_nothing_to_write_to(image: str) -> None:
 def test_T24_the_image_carries_no_installer_and_says_what_it_is(image: str) -> None:
     found = json.loads(docker("image", "inspect", image))[0]["Config"]
     assert found["User"] == ""
-    assert found["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+    labels = {
+        key.removeprefix("org.opencontainers.image."): v for key, v in found["Labels"].items()
+    }
+    assert (labels["licenses"], labels["version"]) == ("Apache-2.0", "0.0.0-test")
+    assert {"title", "description", "source", "revision", "created", "base.digest"} <= {*labels}
     assert in_image(image, "sh", "-c", "ls -d /opt/venv/lib/*/*/pip /pip 2>/dev/null || true") == ""
 
 
