@@ -1,5 +1,6 @@
 """The query that people type means the same to SQLite as it does to whoever reads it."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,18 @@ def term(attribute: str, text: str) -> Term:
     return Term(attribute, Text(text))
 
 
+EVENT: dict[str, Any] = {
+    "level": "pipeline",
+    "status": "success",
+    "name": "Build",
+    "milliseconds": 1,
+    "branch": None,
+    "message": None,
+    "tags": [],
+    "manual": False,
+    "queue": None,
+    "error": None,
+}
 READ: dict[str, Node] = {
     "": EVERYTHING,
     "  ": EVERYTHING,
@@ -133,6 +146,23 @@ def test_the_parser_never_crashes(text: str) -> None:
 )
 def test_amounts_have_units(text: str, nanoseconds: float) -> None:
     assert amount(text) == nanoseconds
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(WORDS, max_size=25).map("".join))
+def test_whatever_is_read_is_searched(store: Store, text: str) -> None:
+    put(store, [EVENT | {"minutes": 0}])
+    for ask in (store.search, store.facets):
+        with contextlib.suppress(QueryError):
+            ask(text)
+
+
+def test_a_query_of_many_parts_is_refused_before_sqlite_must() -> None:
+    parse(" ".join(["a"] * 100))
+    with pytest.raises(QueryError, match="more than 100 parts"):
+        parse(" ".join(["a"] * 101))
 
 
 # ── the same as looking at every event ───────────────────────────────────────────────────────────
@@ -348,7 +378,7 @@ def put(store: Store, events: list[dict[str, Any]]) -> None:
 
 
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -402,19 +432,7 @@ def test_pages_are_the_whole_in_the_order_of_time(
 
 
 def test_a_window_has_both_its_ends(store: Store, tmp_path: Path) -> None:
-    base: dict[str, Any] = {
-        "level": "pipeline",
-        "status": "success",
-        "name": "Build",
-        "milliseconds": 1,
-        "branch": None,
-        "message": None,
-        "tags": [],
-        "manual": False,
-        "queue": None,
-        "error": None,
-    }
-    put(store, [base | {"minutes": n} for n in range(4)])
+    put(store, [EVENT | {"minutes": n} for n in range(4)])
     at = 1_790_000_000_000
     page = store.search("", window=Window(start=at + 60_000, end=at + 120_000))
     assert [row.id for row in page.rows] == ["2", "1"]

@@ -411,3 +411,24 @@ def test_histograms_missing_values_and_totals(viewer: Serve) -> None:
         "nobody": 3,
         "TOTAL": 5,
     }
+
+
+def test_large_events_come_in_pages_that_fit_and_all_of_them(viewer: Serve) -> None:
+    stack = "x" * 4_000_000
+    for number in range(10):
+        viewer.take(part("step", "large", str(number), error={"message": "m", "stack": stack}))
+    found, cursor = [], ""
+    while True:
+        asked = {
+            "filter": {"query": "@ci.pipeline.id:large"},
+            "page": {"cursor": cursor, "limit": 1000},
+        }
+        answer = viewer.ask("POST", f"{READ}/events/search", asked)
+        assert len(answer.body) < 40_000_000
+        found += [
+            one["attributes"]["attributes"]["ci"]["step"]["id"] for one in answer.json["data"]
+        ]
+        if "page" not in answer.json["meta"]:
+            break
+        cursor = answer.json["meta"]["page"]["after"]
+    assert sorted(found) == [str(number) for number in range(10)]

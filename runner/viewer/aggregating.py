@@ -49,6 +49,8 @@ Function = Literal[
     "delta",
 ]
 Value = str | float | None
+ROWS: Final = 250_000
+"""Rows of each level of which values are kept, the newest."""
 CELLS: Final = 10_000
 """Groups that are kept; others are left out of an answer that says so."""
 
@@ -181,7 +183,7 @@ def _rows(
         column, reader = _column(search, attributes.attribute(name), level)
         columns.append(column)
         readers.append(reader)
-    wide = (1 << 63) - 1
+    wide = ROWS if metrics else (1 << 63) - 1
     for key, *raw in search.walk(node, level, keys_of(level, window), columns, limit=wide):
         values = [read(one) for read, one in zip(readers, raw, strict=True)]
         by = [_grouped(group, value) for group, value in zip(groups, values, strict=False)]

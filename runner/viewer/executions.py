@@ -14,6 +14,8 @@ from runner.viewer.searching import Search, rows_of
 
 PARTS: Final = 20_000
 """Parts of one execution that are read."""
+SIZE: Final = 48 * 1024 * 1024
+"""Bytes of them."""
 _CHAIN: Final = 200
 """Attempts and continuations that are looked for."""
 
@@ -26,17 +28,23 @@ def whole(search: Search, unique_id: str, has_file: Callable[[str], bool]) -> Ex
     found = search.db.execute(
         "SELECT body FROM event JOIN payload USING (key) WHERE run = ? ORDER BY event.key LIMIT ?",
         (run, PARTS + 1),
-    ).fetchall()
-    if not found:
+    )
+    bodies: list[bytes] = []
+    room, capped = SIZE, False
+    for (body,) in found:
+        room -= len(body)
+        if capped := room < 0 or len(bodies) == PARTS:
+            break
+        bodies.append(bytes(body))
+    if not bodies:
         return None
-    bodies = tuple(bytes(body) for (body,) in found[:PARTS])
     read = [event(body) for body in bodies]
     own = row(search, unique_id)
     return Execution(
         id=unique_id,
         row=own,
         events=tuple(one for one, _ in read),
-        raw=bodies,
+        raw=tuple(bodies),
         git=next((git for _, git in read if git), None),
         jobs_with_logs=tuple(
             one.id
@@ -44,7 +52,7 @@ def whole(search: Search, unique_id: str, has_file: Callable[[str], bool]) -> Ex
             if isinstance(one, JobEvent)
             and (has_file(one.id) or _has_lines(search, unique_id, one.id))
         ),
-        capped=len(found) > PARTS,
+        capped=capped,
     )
 
 

@@ -6,8 +6,9 @@ and execution need not be known yet.
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, BinaryIO, Final
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +19,10 @@ from runner.viewer.rows import Line, Lines
 
 LINES: Final = 1000
 """Per request."""
+SIZE: Final = 8 * 1024 * 1024
+"""Characters of the lines of one answer."""
+LONGEST: Final = 65_536
+"""Bytes of a line of a file that are shown."""
 _NUMBER: Final = (1 << 63) - 1
 
 
@@ -78,33 +83,49 @@ def _plain(records: list[dict[str, Any]] | dict[str, Any]) -> None:
 
 
 def read(db: sqlite3.Connection, log: int, after: int, limit: int) -> Lines:
-    """Lines of a log with numbers above ``after``."""
+    """Lines of a log with numbers above ``after``: as many, but for one no more than ``SIZE``."""
     rows = db.execute(
         "SELECT number, text, message, at, line.status FROM line LEFT JOIN word ON id = section"
-        " WHERE log = ? AND number > ? ORDER BY number LIMIT ?",
-        (log, after, limit + 1),
-    ).fetchall()
-    lines = tuple(
-        Line(number=number, section=section or "", message=message, at=at, status=status)
-        for number, section, message, at, status in rows[:limit]
+        " WHERE log = ? AND number > ? ORDER BY number",
+        (log, after),
     )
-    return Lines(lines=lines, next=lines[-1].number if len(rows) > limit else None)
+    found: list[Line] = []
+    room = SIZE
+    for number, section, message, at, status in rows:
+        room -= len(message)
+        if found and (len(found) == limit or room < 0):
+            return Lines(lines=tuple(found), next=found[-1].number)
+        found.append(
+            Line(number=number, section=section or "", message=message, at=at, status=status)
+        )
+    return Lines(lines=tuple(found))
 
 
 def read_file(path: str, after: int, limit: int, starts: list[tuple[int, str]]) -> Lines:
     """The same of a job's log file; ``starts``: where each step begins in it, in bytes."""
     found: list[Line] = []
+    room = SIZE
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-            offset = 0
-            for number, text in enumerate(file, 1):
-                if number > after:
-                    if len(found) == limit:
-                        return Lines(lines=tuple(found), next=found[-1].number)
-                    section = next((name for at, name in reversed(starts) if at <= offset), "")
-                    message = text.decode("utf-8", "replace").rstrip("\r\n")
-                    found.append(Line(number=number, section=section, message=message))
-                offset += len(text)
+            for number, (offset, text) in enumerate(_texts(file), 1):
+                if number <= after:
+                    continue
+                room -= len(text)
+                if found and (len(found) == limit or room < 0):
+                    return Lines(lines=tuple(found), next=found[-1].number)
+                section = next((name for at, name in reversed(starts) if at <= offset), "")
+                message = text.decode("utf-8", "replace").rstrip("\r\n")
+                found.append(Line(number=number, section=section, message=message))
     except OSError:
         pass  # it is gone: there are no lines
     return Lines(lines=tuple(found))
+
+
+def _texts(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Each line's place and beginning: a file may be one line of a gigabyte."""
+    offset = 0
+    while text := file.readline(LONGEST):
+        yield offset, text
+        offset += len(text)
+        while not text.endswith(b"\n") and (text := file.readline(LONGEST)):
+            offset += len(text)

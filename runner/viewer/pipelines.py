@@ -9,7 +9,7 @@ from typing import Any, Final
 from runner.viewer import tables
 from runner.viewer.query import Node
 from runner.viewer.rows import PipelineRow, Window
-from runner.viewer.searching import Search, rows_of
+from runner.viewer.searching import Search
 
 RUNS: Final = 200_000
 """Executions that are looked at, the newest."""
@@ -32,6 +32,8 @@ def overview(
             continue
         group = (row[1], row[2], row[3] if by_branch else 0)
         groups.setdefault(group, []).append(row)
+    # What was found is told whole, whatever the time: a row without its last run leads nowhere.
+    search.db.set_progress_handler(None, 0)
     return [_told(search, group, runs) for group, runs in groups.items()]
 
 
@@ -41,7 +43,7 @@ def _told(search: Search, group: tuple[int, int, int], runs: Sequence[Any]) -> P
     whole = [run for run in runs if not run[6] & tables.PARTIAL and status[run[4]] in _ENDED]
     failed = sum(status[run[4]] == "error" for run in whole)
     durations = sorted(run[5] for run in whole if run[5] is not None)
-    last = rows_of(search, [runs[0][0]])[0]
+    last = runs[0]
     return PipelineRow(
         name=search.words.of(search.db, group[0]),
         repository=search.words.of(search.db, group[1]),
@@ -51,12 +53,18 @@ def _told(search: Search, group: tuple[int, int, int], runs: Sequence[Any]) -> P
         failure_rate=failed / len(whole) if whole else 0.0,
         p50=percentile(durations, 50),
         p95=percentile(durations, 95),
-        last=last.execution,
-        last_status=last.status,
-        last_start=last.start,
-        last_duration=last.duration,
+        last=_id(search, last[0]),
+        last_status=status[last[4]],
+        last_start=tables.start_of(last[0]),
+        last_duration=last[5],
         spark=tuple((status[run[4]], run[5] or 0) for run in reversed(runs[:SPARK])),
     )
+
+
+def _id(search: Search, key: int) -> str:
+    """The unique id of an execution: no column has it, and of a row nothing else is needed."""
+    query = "SELECT json_extract(body, '$.unique_id') FROM payload WHERE key = ?"
+    return str(search.db.execute(query, (key,)).fetchone()[0])
 
 
 def percentile(ordered: Sequence[int], percent: int) -> int | None:

@@ -13,6 +13,8 @@ import msgspec
 
 LONGEST: Final = 8192
 """Characters of a query."""
+MOST: Final = 100
+"""Parts of a query."""
 DEEPEST: Final = 40
 """Parentheses and signs inside each other."""
 
@@ -129,6 +131,7 @@ class _Parser:
         self._at = 0
         self._end = length + 1
         self._depth = 0
+        self._terms = 0
 
     def whole(self) -> Node:
         found = self._any("")
@@ -194,8 +197,11 @@ class _Parser:
 
     def _one(self, attribute: str) -> Node:
         self._depth += 1
+        self._terms += 1
         if self._depth > DEEPEST:
             raise self._fail("the query is nested too deeply")
+        if self._terms > MOST:
+            raise self._fail(f"the query has more than {MOST} parts")
         token = self._peek()
         if token is not None and (token.kind == "minus" or self._is("NOT")):
             self._take()

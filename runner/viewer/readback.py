@@ -36,6 +36,8 @@ from runner.viewer.store import Store
 
 BASE: Final = "/api/v2/ci/pipelines"
 LIMIT: Final = 1000
+SIZE: Final = 32 * 1024 * 1024
+"""Bytes of the events of one answer."""
 _POINTS: Final = 150
 """Points of a time series, where no interval is given."""
 _BINS: Final = 100
@@ -150,12 +152,13 @@ class Readback:
             )
         except (QueryError, moments.MomentError) as error:
             raise Refusal(400, str(error)) from None
-        bodies = self._store.bodies(page.rows)
-        rows = [stored(row, body) for row, body in zip(page.rows, bodies, strict=True)]
+        bodies = self._store.bodies(page.rows, SIZE)
+        # As many as fit: the rest comes with the next page.
+        rows = [stored(row, body) for row, body in zip(page.rows, bodies, strict=False)]
         # A client that got a full page asks for the next without looking whether there is one.
         after = page.next
-        if not after and rows and len(rows) == asked.page.limit:
-            after = page.rows[-1].cursor
+        if rows and (len(rows) == asked.page.limit or len(rows) < len(page.rows)):
+            after = page.rows[len(rows) - 1].cursor
         return json({"data": rows, **_around(began, page.complete, after, request)})
 
     def _window(self, asked: _Filter, options: _Options) -> Window:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from runner.event import Domain, Event, Failure, Git, decode, encode
+from runner.event import Domain, Event, Failure, Git, decode
 
 
 class _Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +25,6 @@ class _Failure(msgspec.Struct, frozen=True, kw_only=True):
     domain: Domain = Domain.UNKNOWN
     type: str | None = None
     message: str | None = None
-    stack: str | None = None
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,14 +43,13 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failure(self) -> Failure | None:
-        """Why it failed, nothing missing."""
+        """Why it failed, without the stack: a row is no place for it."""
         if self.error is None:
             return None
         return Failure(
             domain=self.error.domain,
             type=self.error.type or "",
             message=self.error.message or "",
-            stack=self.error.stack,
         )
 
 
@@ -90,8 +88,3 @@ def _without_null(value: dict[str, Any]) -> dict[str, Any]:
         for name, item in value.items()
         if item is not None
     }
-
-
-def body_of(event: Event) -> bytes:
-    """The bytes of an event that was made here."""
-    return encode(event)

@@ -8,7 +8,7 @@ import base64
 import heapq
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -38,6 +38,8 @@ _STEPS: Final = 20_000
 """Steps of SQLite's machine between two looks at the time: half a millisecond."""
 _WORDS_KEPT: Final = 100_000
 _FETCH: Final = 2000
+_SHOWN: Final = 500
+"""Characters of a message, and tags, that a row shows."""
 
 _FACETS: Final = (
     ("@ci.status", "Status", "status"),
@@ -142,9 +144,9 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         """Rows of one level between two keys (both included), in order."""
         if keys[0] > keys[1]:
             return
-        condition = Condition(self.db, self.hashed, node, level)
         order = "ASC" if oldest_first else "DESC"
         try:
+            condition = Condition(self.db, self.hashed, node, level)
             found = self.db.execute(
                 f"SELECT {', '.join(columns)} FROM event WHERE key BETWEEN ? AND ?"  # noqa: S608
                 f" AND {condition.sql} ORDER BY key {order} LIMIT ?",
@@ -167,11 +169,17 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         return next(iter(rows_of(self, [key])), None)
 
 
-def bodies(search: Search, keys: Sequence[int]) -> list[bytes]:
-    """The payloads of these keys; empty for one that has moved meanwhile."""
-    query = "SELECT body FROM payload WHERE key = ?"
-    rows = (search.db.execute(query, (key,)).fetchone() for key in keys)
-    return [bytes(row[0]) if row else b"{}" for row in rows]
+def bodies(search: Search, cursors: Iterable[str], size: int) -> list[bytes]:
+    """The payloads of these rows until they have ``size`` bytes; empty for one that has moved."""
+    found: list[bytes] = []
+    for cursor in cursors:
+        query = "SELECT body FROM payload WHERE key = ?"
+        row = search.db.execute(query, (uncursor(cursor),)).fetchone() or (b"{}",)
+        size -= len(row[0])
+        if found and size < 0:
+            break
+        found.append(bytes(row[0]))
+    return found
 
 
 def page(
@@ -296,7 +304,7 @@ def _row(search: Search, values: dict[str, Any]) -> Row:
         tag=word["tag"],
         default=bool(values["flags"] & tables.DEFAULT),
         sha=word["sha"],
-        message=told.git.message or "" if told.git else "",
+        message=(told.git.message or "")[:_SHOWN] if told.git else "",
         author=(told.git.author_name if told.git else None) or word["author"],
         manual=bool(values["flags"] & tables.MANUAL),
         partial_retry=bool(values["flags"] & tables.PARTIAL),
@@ -304,8 +312,8 @@ def _row(search: Search, values: dict[str, Any]) -> Row:
         previous=told.previous_attempt.id if told.previous_attempt else "",
         parent=told.parent_pipeline.id if told.parent_pipeline else "",
         failure=told.failure,
-        tags=tuple(told.tags or ()),
-        measures=tuple(told.metrics or ()),
+        tags=tuple(told.tags or ())[:_SHOWN],
+        measures=tuple(told.metrics or ())[:_SHOWN],
     )
 
 

@@ -123,10 +123,12 @@ class Store:
                 oldest_first=oldest_first,
             )
 
-    def bodies(self, rows: Sequence[Row]) -> list[bytes]:
-        """The ``resource`` of each of these rows, JSON, as it is kept."""
+    def bodies(self, rows: Sequence[Row], size: int) -> list[bytes]:
+        """The ``resource`` of each of these rows, JSON, as it is kept: of the first of them, as
+        many as have ``size`` bytes together, but at least one.
+        """
         with self._reader(PATIENCE) as search:
-            return searching.bodies(search, [searching.uncursor(row.cursor) for row in rows])
+            return searching.bodies(search, (row.cursor for row in rows), size)
 
     def aggregate(
         self,
