@@ -116,9 +116,9 @@ class Engine:
         self._sweeping = threading.Thread(target=swept, args=arguments, daemon=True)
         self._sweeping.start()
 
-    def settle(self) -> None:
+    def settle(self, *, interrupted: bool) -> None:
         """Wait for that, but not for long: it is done again at the next start."""
-        if self._sweeping:
+        if self._sweeping and not interrupted:
             self._sweeping.join(SWEEPING)
 
 
@@ -150,7 +150,8 @@ def swept(api: "Client", journal: Journal, warn: Callable[[str], None]) -> list[
         now=int(time.time()),
     )
     try:
-        return sweep.sweep(api, judge)
+        with api.within(SWEEPING):
+            return sweep.sweep(api, judge)
     except sweep.ERRORS as error:
         warn(f"what earlier runs may have left in the engine was not removed: {error}")
         return []

@@ -8,7 +8,7 @@ import contextlib
 import os
 import select
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from docker import APIClient
@@ -44,6 +44,12 @@ class Client(APIClient):
             yield
         finally:
             self._patience.seconds = before
+
+    def heading(self, at: str, **query: str) -> Mapping[str, str] | None:
+        """The head alone of an answer, which the SDK never asks for; None: it is no good one."""
+        url = f"{self.base_url}/v{self.api_version}{at}"
+        answer = self.head(url, params=query, **self._set_request_timeout({}))
+        return answer.headers if answer.ok else None
 
     def _set_request_timeout(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The one place by which every request of the SDK goes."""

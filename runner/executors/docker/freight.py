@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Final
 
 import msgspec
-from docker import APIClient
 
 from runner.executors import Sink
+from runner.executors.docker.calls import Client
 from runner.executors.docker.mapping import look
 
 _PIECE: Final = 1024 * 1024
@@ -48,7 +48,7 @@ def volumes(route: Route) -> list[dict[str, Any]]:
 class Freight:
     """The copies of one job's directories in its container."""
 
-    def __init__(self, api: APIClient, container: str, route: Route) -> None:
+    def __init__(self, api: Client, container: str, route: Route) -> None:
         self._api, self._container, self._route = api, container, route
         self._sent: dict[str, tuple[int, ...]] = {}
         self._masks = 0

@@ -24,6 +24,8 @@ import docker.errors
 import msgspec
 from docker import APIClient
 
+from runner.executors.docker.calls import Client
+
 _OF_DOCKER: Final = frozenset({"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"})
 """Files that an engine mounts into every container, from a directory named by the container's id;
 a host's own mount table names other containers too, elsewhere."""
@@ -54,9 +56,7 @@ class Mapping:
     which proves that a container has the very same directory.
     """
 
-    def __init__(
-        self, api: APIClient, directories: Sequence[str], witnesses: Sequence[str]
-    ) -> None:
+    def __init__(self, api: Client, directories: Sequence[str], witnesses: Sequence[str]) -> None:
         self._api, self._witnesses = api, witnesses
         self._lock = threading.Lock()
         self._others = views(api, outermost(directories))
@@ -244,18 +244,17 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     mtime: str
 
 
-def look(api: APIClient, container: str, path: str) -> Found | None:
+def look(api: Client, container: str, path: str) -> Found | None:
     """What is at ``path`` in a container, which need not run; None: nothing."""
-    # The SDK asks for the whole archive alone, which takes thirty times as long.
-    url = f"{api.base_url}/v{api.api_version}/containers/{container}/archive"
-    answer = api.head(url, params={"path": path}, timeout=api.timeout)
-    if not answer.ok:
+    # To ask for the archive itself, as the SDK does, takes thirty times as long.
+    heading = api.heading(f"/containers/{container}/archive", path=path)
+    if heading is None:
         return None
-    said = base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"])
+    said = base64.b64decode(heading["X-Docker-Container-Path-Stat"])
     return msgspec.json.decode(said, type=Found)
 
 
-def sees(api: APIClient, container: str, path: str) -> bool:
+def sees(api: Client, container: str, path: str) -> bool:
     """Whether the file at ``path`` is in the container the very one that it is here."""
     here, found = os.stat(path), look(api, container, path)
     if found is None or found.size != here.st_size:

@@ -11,13 +11,14 @@ import docker.errors
 from docker import APIClient
 
 from runner.executors.docker import container, labels
+from runner.executors.docker.calls import Client
 from runner.executors.docker.labels import Owner
 from runner.executors.docker.mapping import Mapping, View, itself
 
 _LASTS: Final = 60
 
 
-def probe(api: APIClient, workspace: str, witness: str) -> tuple[View, bool]:
+def probe(api: Client, workspace: str, witness: str) -> tuple[View, bool]:
     """The way, and whether it is proved: that takes an image that the engine has."""
     ways = Mapping(api, (workspace,), (witness,))
     image = _image(api)
