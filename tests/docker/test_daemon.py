@@ -2,6 +2,7 @@
 never a run that hangs.
 """
 
+import signal
 import threading
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from runner.executors import Stop
 from runner.executors.docker import container, session
 from runner.notice import Exit, Reason
+from tests.conftest import Workspace, killed
 from tests.contract.conftest import cancel
 from tests.docker.conftest import Jobs
 from tests.docker.daemon import Daemon, when
@@ -115,3 +117,20 @@ def test_each_step_has_a_container_of_its_own_if_it_is_isolated(jobs: Jobs) -> N
     assert (first.exit.code, second.exit.code) == (0, 0)
     assert first.output != second.output
     assert jobs.left() == []
+
+
+def test_a_whole_run_is_canceled_in_time_though_its_engine_hangs(
+    workspace: Workspace, second: Daemon, base: str
+) -> None:
+    workspace.environ["DOCKER_HOST"] = second.url
+    steps = "[touch begun; sleep 60]"
+    workspace.write(f"name: P\njobs: {{ a: {{ image: '{base}', steps: {steps} }} }}")
+    begun = workspace.path / "begun"
+    with second.frozen(once=begun), workspace.start("run") as process, killed(process):
+        workspace.until(begun.exists, within=30)
+        time.sleep(0.2)  # until it is frozen
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert time.monotonic() - started < IN_TIME
+    assert process.returncode == 130

@@ -143,6 +143,24 @@ def test_K16_services_end_by_themselves_when_the_jobs_time_is_up(beside: Beside,
     assert beside.states() == {"exited"}  # the keeper removed itself; the rest is for the next run
 
 
+def test_T5_a_service_may_do_what_servers_need_and_no_more(beside: Beside, base: str) -> None:
+    beside.start(keeper=base, db=Service(image=base, command="sleep 60", env={"A": "b c"}))
+    ours = {"label": f"{labels.STATE}={beside.state}"}
+    found = [
+        beside.jobs.api.inspect_container(one["Id"])
+        for one in beside.jobs.api.containers(filters=ours)
+    ]
+    for one in found:
+        host = one["HostConfig"]
+        assert host["CapDrop"] == ["ALL"]
+        assert not {"SYS_ADMIN", "NET_ADMIN", "NET_RAW", "MKNOD"} & {*host["CapAdd"]}
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        assert not (host["Privileged"] or host["Binds"] or one["Mounts"] or host["PortBindings"])
+        assert host["PidsLimit"] > 0
+        assert not host["PidMode"] or host["PidMode"].startswith("container:")
+    assert sum("A=b c" in one["Config"]["Env"] for one in found) == 1
+
+
 # ── as a person runs them ────────────────────────────────────────────────────────────────────────
 
 
