@@ -41,10 +41,11 @@ class Daemon:
         if self._hidden:
             hide = f"mount --make-rprivate / && mount -t tmpfs none {self._hidden}"
             self._dockerd = self._spawn(
-                "unshare", "--mount", "sh", "-c", f"{hide} && exec {command}"
+                *("unshare", "--net", "--mount", "sh", "-c", f"{hide} && exec {command}")
             )
         else:
-            self._dockerd = self._spawn(*command.split(), "--containerd", self._beside())
+            beside = ("--containerd", self._beside())
+            self._dockerd = self._spawn("unshare", "--net", *command.split(), *beside)
         for _ in range(300):
             if self._answers() or self._dockerd.poll() is not None:
                 break
