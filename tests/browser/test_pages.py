@@ -173,6 +173,15 @@ def test_facets_narrow_widen_and_exclude_without_a_reload(place: Place, open_pag
     assert page.evaluate("window.same") is True
 
 
+def test_a_stretch_of_time_is_picked_in_the_chart(place: Place, open_page: Open) -> None:
+    page = open_page(f"{place.url}/executions")
+    page.locator(".chart a").last.click()
+    expect(rows(page)).to_have_count(1)
+    assert "from=" in page.url
+    page.get_by_role("link", name="Any time again").click()
+    expect(rows(page)).to_have_count(7)
+
+
 def test_a_mistake_in_a_search_is_told_where_it_is(place: Place, open_page: Open) -> None:
     page = open_page(place.search("q=(a"))
     expect(page.get_by_role("alert")).to_contain_text("column")

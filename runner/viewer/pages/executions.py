@@ -21,8 +21,11 @@ STATUSES: Final = ("success", "running", "skipped", "canceled", "blocked", "erro
 SHOWN: Final = 20
 """Values of a facet."""
 _OPEN: Final = {"@ci.status", "@ci.pipeline.name", "@git.branch"}
+_ALLOWED: Final = "allowed_failure:true"
 _HEIGHT: Final = 56
-_COLUMN: Final = 10
+_WIDTH: Final = 600
+_BAR: Final = 24
+"""Of a column, at most."""
 
 
 class Badge(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,9 +88,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class Column(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of time."""
 
-    x: int
-    width: int
-    bar: int
+    x: str
+    width: str
+    bar_x: str
+    bar: str
     label: str
     href: str
     parts: tuple[Part, ...]
@@ -129,6 +133,9 @@ class ExecutionsPage(msgspec.Struct, frozen=True, kw_only=True):
     older: str
     unsearched: str
     unwindowed: str
+    stretch: tuple[int, int] | None
+    """From when to when, if that was picked by hand."""
+    unstretched: str
     window_word: str
     empty_store: bool
     address: str
@@ -158,6 +165,8 @@ def page(
         kept=kept(asked),
         mistake=mistake,
         noun=NOUNS[asked.level],
+        stretch=(asked.when.start, asked.when.end) if asked.when.end else None,
+        unstretched=asked.href(when=When()),
         titles=_titles(asked.level),
         picked=sum(value.on for side in sides for value in side.values),
         facets=sides,
@@ -200,12 +209,13 @@ def line(row: Row, now: int) -> Line:
     whole = row.level == "pipeline"
     said = row.failure.message if row.failure else row.message
     running = row.duration is None
+    allowed = row.status == "error" and _ALLOWED in row.tags
     text = next((one for one in map(plain, said.splitlines()) if one), "")
     return Line(
         key=f"{row.execution} {row.id}",
         href=address.execution(row.execution, **({} if whole else {"part": row.id})),
         execution=row.execution if whole else "",
-        status=row.status,
+        status="allowed" if allowed else row.status,
         name=plain(row.name),
         badges=tuple(_badges(row)),
         ref=plain(row.tag or row.branch) if whole else "",
@@ -213,7 +223,7 @@ def line(row: Row, now: int) -> Line:
         within=_within(row),
         sha=row.sha[:7] if whole and not row.failure else "",
         text=text,
-        is_reason=row.failure is not None,
+        is_reason=row.failure is not None and not allowed,
         author=plain(row.author),
         queue_ms=row.queue,
         duration_ms=max(now - row.start, 0) if running else row.duration,
@@ -223,7 +233,7 @@ def line(row: Row, now: int) -> Line:
 
 
 def _badges(row: Row) -> Iterator[Badge]:
-    if "allowed_failure:true" in row.tags:
+    if _ALLOWED in row.tags:
         yield Badge(text="allowed", title="Its failure is allowed")
     if row.level != "pipeline":
         return
@@ -285,13 +295,19 @@ def _chart(asked: Search, timeline: Sequence[Bucket]) -> Chart | None:
         return None
     marks = [timeline[len(timeline) * place // 5].start for place in range(5)]
     return Chart(
-        width=len(timeline) * _COLUMN,
-        columns=tuple(_column(asked, bucket, place, most) for place, bucket in enumerate(timeline)),
+        width=_WIDTH,
+        columns=tuple(
+            _column(asked, bucket, place, (len(timeline), most))
+            for place, bucket in enumerate(timeline)
+        ),
         axis=tuple((ms, stamp(ms)[5:16]) for ms in (*marks, timeline[-1].end)),
     )
 
 
-def _column(asked: Search, bucket: Bucket, place: int, most: int) -> Column:
+def _column(asked: Search, bucket: Bucket, place: int, most_of: tuple[int, int]) -> Column:
+    count, most = most_of
+    width = _WIDTH / count
+    bar = min(width - 2, _BAR)
     parts, top = [], float(_HEIGHT)
     for status in STATUSES:
         if number := bucket.counts.get(status, 0):
@@ -300,9 +316,10 @@ def _column(asked: Search, bucket: Bucket, place: int, most: int) -> Column:
             parts.append(Part(status=status, y=f"{max(top, 0):.4g}", height=f"{height:.4g}"))
     said = ", ".join(f"{bucket.counts[one]} {one}" for one in STATUSES if bucket.counts.get(one))
     return Column(
-        x=place * _COLUMN,
-        width=_COLUMN,
-        bar=_COLUMN - 2,
+        x=f"{place * width:.5g}",
+        width=f"{width:.5g}",
+        bar_x=f"{place * width + (width - bar) / 2:.5g}",
+        bar=f"{bar:.5g}",
         label=f"{stamp(bucket.start)[:16]}: {said or 'none'}",
         href=asked.href(when=When(start=bucket.start, end=max(bucket.end - 1, bucket.start + 1))),
         parts=tuple(parts),

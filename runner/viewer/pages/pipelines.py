@@ -183,7 +183,9 @@ def _tiles(rows: Sequence[PipelineRow]) -> Iterator[Tile]:
 
 def _line(row: PipelineRow, asked: Overview) -> Line:
     query = terms.term("@ci.pipeline.name", row.name)
-    if row.branch:
+    if not asked.every_branch:
+        query += " @git.is_default_branch:true"
+    elif row.branch:
         query += " " + terms.term("@git.branch", row.branch)
     bad = sum(status == "error" for status, _ in row.spark)
     return Line(
