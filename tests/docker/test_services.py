@@ -135,7 +135,7 @@ def test_a_service_that_cannot_be_started_says_why(beside: Beside, base: str) ->
 
 
 def test_K16_services_end_by_themselves_when_the_jobs_time_is_up(beside: Beside, base: str) -> None:
-    beside.start(seconds=2, keeper=base, db=Service(image=base, command="sleep 60", ready="true"))
+    beside.start(seconds=4, keeper=base, db=Service(image=base, command="sleep 60", ready="true"))
     assert beside.states() == {"running"}
     until = time.monotonic() + 10
     while beside.states() - {"exited"} and time.monotonic() < until:

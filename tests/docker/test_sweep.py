@@ -133,8 +133,8 @@ def test_without_a_lock_the_process_decides_and_without_that_the_time(engine: En
 
 def test_what_is_in_use_stays_and_hinders_nothing(engine: Engine, base: str) -> None:
     first, second = engine.left_by(engine.owner("dead")), engine.left_by(engine.owner("dead"))
-    guest = engine.api.create_container(base, ["sleep", "60"])["Id"]
-    engine.api.connect_container_to_network(guest, first.names[1])
+    joined = engine.api.create_host_config(network_mode=first.names[1])
+    guest = engine.api.create_container(base, ["sleep", "60"], host_config=joined)["Id"]
     engine.api.start(guest)
     try:
         engine.sweep(dead=False)
