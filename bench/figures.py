@@ -164,10 +164,28 @@ def start(bench: Bench) -> None:
     bench.row("--help", text, "<= 5 x", good=found.ratio <= 5)
 
 
+def exec_true(bench: Bench) -> None:
+    """`exec true`, delivered, whole process."""
+    ours = ("exec", "--", "true")
+    found = pair(lambda: bench.run(*ours), lambda: bench.beside(PYTHON, "-c", "pass"))
+    text = f"{found.ours.wall * 1e3:.0f} ms  ({found.ratio:.0f} x `python3 -c pass`)"
+    bench.row("exec true, delivered", text, "<= 270 ms", good=found.ours.wall <= 0.27)
+
+
+def exec_sleep(bench: Bench) -> None:
+    """`exec sleep 1` over `sleep 1`."""
+    ours, theirs = ("exec", "--", "sleep", "1"), ("sleep", "1")
+    found = pair(lambda: bench.run(*ours), lambda: bench.beside(*theirs), rounds=5)
+    more = found.ours.wall - found.theirs.wall
+    bench.row("exec sleep 1", f"{more * 1e3:.0f} ms over it", "<= 60 ms", good=more <= 0.06)
+
+
 FIGURES = {
     "start": start,
     "first": first_step,
     "one": one_step,
+    "exec": exec_true,
+    "exec-sleep": exec_sleep,
     "thousand": thousand_steps,
     "ten-thousand": ten_thousand_steps,
     "jobs": thousand_jobs,
