@@ -384,7 +384,7 @@ def put(store: Store, events: list[dict[str, Any]]) -> None:
 )
 @given(
     events=st.lists(EVENTS, min_size=1, max_size=12),
-    queries=st.lists(QUERIES, min_size=5, max_size=12),
+    queries=st.lists(QUERIES, min_size=4, max_size=8),
 )
 def test_searching_finds_what_looking_at_every_event_finds(
     store: Store, events: list[dict[str, Any]], queries: list[Node]

@@ -15,7 +15,8 @@ Owns a store of its own, never the build's; journals it reads and does not write
     attributes  which attributes there are, and where
     compiling   what is asked -> SQL
     resources   what was kept, read back
-    searching   pages and facets, in a window, within a budget of time
+    searching   pages of rows, in a window, within a budget of time
+    counting    facets
     pipelines   the overview
     executions  one execution and its chain
     recent      answers that were given a moment ago

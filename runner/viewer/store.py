@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-from runner.viewer import aggregating, executions, lines, pipelines, searching, tables
+from runner.viewer import aggregating, counting, executions, lines, pipelines, searching, tables
 from runner.viewer.aggregating import Aggregated, Compute, Group
 from runner.viewer.changes import Memory, News
 from runner.viewer.outbox import fates
@@ -166,7 +166,7 @@ class Store:
         node = parse(query) if isinstance(query, str) else query
         moment, began = self.memory.now, self._now()
         with self._reader(within) as search:
-            found = searching.facets(search, node, level=level, window=window, top=top, only=only)
+            found = counting.facets(search, node, level=level, window=window, top=top, only=only)
         self._recent.put(asked, found, moment, began, self._now())
         return found
 
