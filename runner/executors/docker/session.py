@@ -5,6 +5,7 @@ Owns a step from its first to its last byte, and what its end was. What the cont
 """
 
 import contextlib
+import fcntl
 import math
 import os
 import time
@@ -19,10 +20,11 @@ from runner.executors.docker import script
 from runner.executors.docker.calls import BRISK, CLOSING, LAST, Client, unless_stopped
 from runner.executors.docker.freight import Freight
 from runner.executors.docker.stream import Stream, ready
-from runner.executors.pump import Pump
+from runner.executors.pump import PIECE, QUIET, Pump
 from runner.executors.shell import NOT_EXECUTABLE, NOT_FOUND, NotStartedError, oddity
 from runner.notice import Exit, Image, Reason
 
+PIPE_SIZE: Final = 4 * PIECE
 KILL_WAIT: Final = 5.0
 """Seconds that ending a step's processes may take: an exec on a loaded engine takes one."""
 BEGIN: Final = 60.0
@@ -126,7 +128,9 @@ class DockerSession:
         held.callback(stream.close)
         if not header.pid:
             self._pump.drop(end)
-            raise NotStartedError(_refusal(header.refused, command))
+            if header.refused:
+                raise NotStartedError(_refusal(header.refused, command))
+            raise NotStartedError(self._lose("it, or its engine, went away"))
         self._pump.watch(stream.fd)
         held.callback(self._pump.ignore, stream.fd)
         self._pump.watch(stop.fd)
@@ -178,6 +182,8 @@ class DockerSession:
         held.callback(_remove, path)
         os.chmod(path, 0o666)  # noqa: S103 - steps of any user; the directory is ours
         end = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         self._pump.add(end)
         return path, end
 
@@ -201,8 +207,8 @@ class DockerSession:
             self._pump.ignore(stop.fd)
             everything = why is not Reason.TIMEOUT
             note = self._end(step, sink, stop, everything=everything, grace=command.grace)
-        else:
-            self._pump.drain(step.pipe, sink, stop)
+            self._rest(step, sink)
+        self._pump.drain(step.pipe, sink, stop)
         return self._ended(step, stop) if why is None else _stopped(why, note)
 
     def _until_over(
@@ -220,6 +226,13 @@ class DockerSession:
                 return stop.reason
             if now >= deadline:
                 return Reason.TIMEOUT
+
+    def _rest(self, step: "_Step", sink: Sink) -> None:
+        """What an ended step's stream still has on its way."""
+        until = self._monotonic() + QUIET
+        while (left := until - self._monotonic()) > 0 and ready([step.stream.fd], left):
+            if self._take(step.stream, sink):
+                return
 
     def _take(self, stream: Stream, sink: Sink) -> bool:
         """Take what the stream has; True: it is over."""
@@ -374,8 +387,10 @@ def _refusal(said: str, command: Command) -> Exit:
         case "!executable":
             return _not_executable(f"{shell}: not executable")
         case _:
-            message = f"the step did not begin: {said or 'the engine said nothing'}"
-            return Exit(code=NOT_EXECUTABLE, reason=Reason.CONTAINER_LOST, message=message)
+            why = f"the step did not begin: {said}"
+            if "argument list too long" in said:
+                return _not_executable(why)
+            return Exit(code=NOT_EXECUTABLE, reason=Reason.RUNNER_LOST, message=why)
 
 
 def _not_executable(message: str) -> Exit:
