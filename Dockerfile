@@ -37,27 +37,31 @@ WORKDIR /build
 # A directory wheels/ beside this file and --build-arg PIP_NO_INDEX=1 install without an index.
 COPY requirements/run.txt wheel[s] ./
 ARG PIP_NO_INDEX
-RUN /pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-compile \
-        --require-hashes --only-binary :all: --find-links . -r run.txt
-COPY runner ./runner
 # Compiled here: without .pyc files every start costs 180 ms more. Unchecked hashes: no file in the
 # image changes, so none is looked at again, and two builds give the same bytes.
-RUN site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
-    && cp -r runner "$site" \
-    && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash "$site"
+RUN /pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-compile \
+        --require-hashes --only-binary :all: --find-links . -r run.txt \
+    && site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+    && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash "$site" \
+    && echo /opt/signalbox > "$site/signalbox.pth"
 # The venv is not on PATH: python3 and pip are the steps' own. The command alone is.
 RUN printf '#!/bin/bash\nexec /opt/venv/bin/python -I -m runner "$@"\n' > /opt/venv/bin/signalbox \
     && chmod 0755 /opt/venv/bin/signalbox
+# Beside the venv: a change of ours builds nothing else anew.
+COPY runner /opt/signalbox/runner
+RUN /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/signalbox
 
 FROM base AS slim
 COPY --from=tools /usr/bin/git /usr/bin/git
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/venv/bin/signalbox /usr/local/bin/signalbox
+COPY --from=build /opt/signalbox /opt/signalbox
 COPY LICENSE entrypoint.sh post-entrypoint.sh /
 ENTRYPOINT ["/entrypoint.sh"]
 
 FROM tools AS default
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/venv/bin/signalbox /usr/local/bin/signalbox
+COPY --from=build /opt/signalbox /opt/signalbox
 COPY LICENSE entrypoint.sh post-entrypoint.sh /
 ENTRYPOINT ["/entrypoint.sh"]

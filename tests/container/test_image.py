@@ -52,7 +52,7 @@ def test_P4_a_variable_with_a_hyphen_comes_through(image: str) -> None:
 
 
 def test_P9_every_module_is_compiled(image: str) -> None:
-    count = "find /opt/venv/lib -name '*.py*' | sed 's/.*[.]//' | sort | uniq -c"
+    count = "find /opt/venv/lib /opt/signalbox -name '*.py*' | sed 's/.*[.]//' | sort | uniq -c"
     lines = in_image(image, "sh", "-c", count).split()
     kinds = dict(zip(lines[1::2], map(int, lines[::2]), strict=True))
     assert kinds["pyc"] == kinds["py"]
