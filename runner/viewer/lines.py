@@ -101,6 +101,25 @@ def read(db: sqlite3.Connection, log: int, after: int, limit: int) -> Lines:
     return Lines(lines=tuple(found))
 
 
+def before_end(db: sqlite3.Connection, log: int, count: int) -> int | None:
+    """The number after which the last ``count`` lines come; None: there are none at all."""
+    (first,) = db.execute(
+        "SELECT min(number) FROM"
+        " (SELECT number FROM line WHERE log = ? ORDER BY number DESC LIMIT ?)",
+        (log, count),
+    ).fetchone()
+    return None if first is None else int(first) - 1
+
+
+def before_end_of_file(path: str, count: int) -> int:
+    """The same of a job's log file."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            return max(sum(1 for _ in _texts(file)) - count, 0)
+    except OSError:
+        return 0
+
+
 def read_file(path: str, after: int, limit: int, starts: list[tuple[int, str]]) -> Lines:
     """The same of a job's log file; ``starts``: where each step begins in it, in bytes."""
     found: list[Line] = []

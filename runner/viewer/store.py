@@ -63,7 +63,7 @@ class Store:
         self.path = path
         self.hash = tables.define(path)
         self.memory = Memory()
-        self.writer = Writer(path, self.hash, self.memory.tell)
+        self.writer = Writer(path, self.hash, self.memory.tell, self._follow)
         self._words = searching.Words()
         self._recent = Recent()
         self.log_files: LogFiles | None = None
@@ -71,9 +71,11 @@ class Store:
         self.forwarding = False
         self.trouble = ""
         """Why the relay delivers nothing at the moment; said by it."""
-        self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._file = 0
+        """Counts the files that the store was written to."""
+        self._readers: queue.LifoQueue[tuple[int, sqlite3.Connection]] = queue.LifoQueue()
         for _ in range(_READERS):
-            self._readers.put(tables.reading(path))
+            self._readers.put((0, tables.reading(path)))
 
     @classmethod
     def open(cls, state: str) -> "Store":
@@ -92,8 +94,14 @@ class Store:
         """Write what waits; end."""
         self.writer.close()
         for _ in range(_READERS):
-            self._readers.get().close()
+            self._readers.get()[1].close()
         os.close(self._held)
+
+    def _follow(self) -> None:
+        """The store was written anew: lock it again, and have readers open it again."""
+        os.close(self._held)
+        self._held = tables.lock(self.path)
+        self._file += 1
 
     # ── search ───────────────────────────────────────────────────────────────────────────────────
 
@@ -229,6 +237,13 @@ class Store:
             return found
         return lines.read_file(path, after, limit, self.log_files.starts(execution, job))
 
+    def log_end(self, execution: str, job: str, count: int) -> int:
+        """What to pass to ``logs`` as ``after`` for the last ``count`` lines."""
+        with self._reader(PATIENCE) as search:
+            found = lines.before_end(search.db, self.hash(execution, job), count)
+        path = self._path(execution, job) if found is None else None
+        return lines.before_end_of_file(path, count) if path else found or 0
+
     def _path(self, execution: str, job: str) -> str | None:
         return self.log_files.path(execution, job) if self.log_files else None
 
@@ -265,16 +280,27 @@ class Store:
             return dict(search.db.execute(query, (journal,)).fetchall())
 
     @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection that only looks."""
+        file, db = self._readers.get()
+        if file != self._file:
+            db.close()
+            file, db = self._file, tables.reading(self.path)
+        try:
+            yield db
+        finally:
+            self._readers.put((file, db))
+
+    @contextmanager
     def _reader(self, within: float) -> Iterator[Search]:
         """What to ask with, and the time that it may take."""
-        db = self._readers.get()
-        try:
-            yield Search(
-                db=db,
-                hashed=self.hash,
-                words=self._words,
-                budget=Budget(db, self._now, within),
-            )
-        finally:
-            db.set_progress_handler(None, 0)
-            self._readers.put(db)
+        with self.connection() as db:
+            try:
+                yield Search(
+                    db=db,
+                    hashed=self.hash,
+                    words=self._words,
+                    budget=Budget(db, self._now, within),
+                )
+            finally:
+                db.set_progress_handler(None, 0)

@@ -1,8 +1,9 @@
 """``signalbox serve`` as people run it: a process, a free port and a state of its own.
 
-Owns its start and end. Not what is in it: that is ``seed``'s.
+Owns its start and end, and a request to it. Not what is in it: that is ``seed``'s.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+import requests
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -33,3 +36,14 @@ def serving(state: Path) -> Iterator[str]:
         process.terminate()
         process.wait(10)
         process.stderr.close()
+
+
+def post(address: str, body: object) -> None:
+    """Have it take ``body``."""
+    answer = requests.post(
+        address,
+        data=json.dumps(body).encode(),
+        headers={"DD-API-KEY": "k" * 32, "Content-Type": "application/json"},
+        timeout=10,
+    )
+    assert answer.ok, answer.text

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.chromium import keep
 from tests.browser.conftest import Open, faults
 from tests.browser.seed import seed, site
-from tests.browser.served import serving
+from tests.browser.served import post, serving
 
 pytestmark = pytest.mark.browser
 NARROW = (360, 780)
@@ -98,6 +98,36 @@ def test_an_execution_tells_why_it_failed_and_what_it_printed(
     page.get_by_role("link", name="Raw events").click()
     page.locator(".raws summary").first.click()
     expect(page.locator(".raws pre").first).to_contain_text('"status": "error"')
+
+
+def test_a_long_log_is_shown_from_its_end(empty: str, open_page: Open) -> None:
+    job = {"id": "j", "name": "job", "pipeline_unique_id": "long", "pipeline_name": "Long"}
+    parts: list[dict[str, object]] = [
+        {"unique_id": "long", "name": "Long", "partial_retry": False, "level": "pipeline"},
+        job | {"level": "job"},
+    ]
+    times = {
+        "start": "2026-03-02T09:15:00Z",
+        "end": "2026-03-02T09:16:00Z",
+        "url": "https://x.test",
+    }
+    for part in parts:
+        resource = part | times | {"status": "success"}
+        element = {"type": "cipipeline_resource_request", "attributes": {"resource": resource}}
+        post(f"{empty}/api/v2/ci/pipeline", {"data": element})
+    line = {"pipeline_unique_id": "long", "job_id": "j"}
+    for first in (1, 1001, 2001):
+        numbers = range(first, first + 1000)
+        lines = [line | {"message": f"line {n}", "line_number": n} for n in numbers]
+        post(f"{empty}/api/v2/cilogs", lines)
+    page = open_page(f"{empty}/executions/long?tab=logs")
+    shown = page.locator(".log li")
+    expect(shown.first).to_have_text("1001line 1001")
+    expect(shown.last).to_have_text("3000line 3000")
+    page.get_by_role("link", name="Lines before these").click()
+    expect(shown.first).to_have_text("1line 1")
+    page.get_by_role("link", name="Lines after these").click()
+    expect(shown.last).to_have_text("3000line 3000")
 
 
 def test_attempts_stand_side_by_side(place: Place, open_page: Open) -> None:

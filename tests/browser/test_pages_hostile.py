@@ -1,6 +1,5 @@
 """Whatever text comes in, the pages have the elements that they have for harmless text (T14)."""
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import requests
 
 from runner.execution import rfc3339
 from tests.browser.conftest import Open
-from tests.browser.served import serving
+from tests.browser.served import post, serving
 from tests.hostile import EVIL
 
 pytestmark = pytest.mark.browser
@@ -92,16 +91,6 @@ def send(address: str, run: str, evil: str, url: str = "https://example.com/") -
     post(f"{address}/api/v2/ci/pipeline", {"data": body})
     line = {"pipeline_unique_id": run, "job_id": f"{run}-j", "message": texts(evil)}
     post(f"{address}/api/v2/cilogs", [line | {"section_name": texts(evil), "line_number": 1}])
-
-
-def post(address: str, body: object) -> None:
-    answer = requests.post(
-        address,
-        data=json.dumps(body).encode(),
-        headers={"DD-API-KEY": "k" * 32, "Content-Type": "application/json"},
-        timeout=10,
-    )
-    assert answer.ok, answer.text
 
 
 @pytest.fixture(scope="module")

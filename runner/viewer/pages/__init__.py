@@ -250,18 +250,20 @@ class Pages:
 
     def _log(self, request: Request, whole: Execution, told: Told) -> Log:
         job = execution.job_to_read(told, whole, request.query_params.get("job", ""))
-        after = _number(request, "after")
-        lines = self._store.logs(whole.id, job, after=after or -1, limit=execution.LINES)
+        count = execution.LINES
+        asked = "after" in request.query_params
+        after = _number(request, "after") if asked else self._store.log_end(whole.id, job, count)
+        lines = self._store.logs(whole.id, job, after=after or -1, limit=count)
         return execution.log(told, whole, job, lines, after)
 
     def _tails(self, whole: Execution, told: Told) -> dict[str, str]:
         failed = [job.id for job in told.jobs if job.failure and job.id in whole.jobs_with_logs]
-        found = {
-            job: self._store.logs(whole.id, job, limit=execution.LINES) for job in failed[:_TAILS]
-        }
-        return {
-            job: execution.tail(lines.lines) for job, lines in found.items() if lines.next is None
-        }
+        return {job: self._tail(whole.id, job) for job in failed[:_TAILS]}
+
+    def _tail(self, unique_id: str, job: str) -> str:
+        after = self._store.log_end(unique_id, job, execution.TAIL)
+        found = self._store.logs(unique_id, job, after=after or -1, limit=execution.TAIL)
+        return "\n".join(line.message for line in found.lines)
 
     def _before(self, row: Row) -> str:
         """Where it is compared with the attempt before, or the last of its kind."""

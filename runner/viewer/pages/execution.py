@@ -26,8 +26,12 @@ Tab = Literal["overview", "logs", "attempts", "events"]
 TABS: Final[tuple[Tab, ...]] = ("overview", "logs", "attempts", "events")
 LINES: Final = 2000
 """Lines of a log on one page."""
+TAIL: Final = 30
+"""Lines of a failed job that are shown before its log is asked for."""
 EVENTS: Final = 200
 """Raw events on one page."""
+_DRAWN: Final = 500
+"""Rows that are drawn anew every second while an execution runs; more of them less often."""
 _ANSWERS: Final = {"approved", "rejected", "expired"}
 _OPEN: Final = 300
 """Lines with which all sections are shown open; with more, those that did not end well."""
@@ -59,9 +63,9 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
     jobs: tuple[LogJob, ...]
     name: str
     sections: tuple[Section, ...]
-    first: str
-    older: str
-    """Addresses: of its beginning, of what follows."""
+    before: str
+    after: str
+    """Addresses of the lines before and after these."""
 
 
 class RawEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +138,7 @@ def page(
     return ExecutionPage(
         title=plain(told.name),
         now=now,
-        live=1 if told.status is Status.RUNNING else 4,
+        live=pace(told),
         told=told,
         w=drawn,
         faults=faults(drawn, tails or {}),
@@ -150,6 +154,13 @@ def page(
         compare=compare,
         alike=alike,
     )
+
+
+def pace(told: Told) -> int:
+    """Seconds between two looks: a page of thousands of rows is not drawn anew every second."""
+    if told.status is not Status.RUNNING:
+        return 4
+    return 1 + sum(1 + len(job.steps) for job in told.jobs) // _DRAWN
 
 
 def _tabs(told: Told, now: Tab) -> Iterator[Choice]:
@@ -244,6 +255,10 @@ def job_to_read(told: Told, execution: Execution, asked: str) -> str:
 def log(told: Told, execution: Execution, job_id: str, lines: Lines, after: int) -> Log:
     """The log of a job beside the list of all."""
     job = next((job for job in told.jobs if job.id == job_id), None)
+
+    def at(number: int) -> str:
+        return address.execution(told.id, tab="logs", job=job_id, after=str(number))
+
     return Log(
         jobs=tuple(
             LogJob(
@@ -257,16 +272,9 @@ def log(told: Told, execution: Execution, job_id: str, lines: Lines, after: int)
         ),
         name=plain(job.name) if job else "",
         sections=tuple(_sections(job, lines.lines)),
-        first=address.execution(told.id, tab="logs", job=job_id) if after else "",
-        older=address.execution(told.id, tab="logs", job=job_id, after=str(lines.next))
-        if lines.next is not None
-        else "",
+        before=at(max(after - LINES, 0)) if after > 0 else "",
+        after=at(lines.next) if lines.next is not None else "",
     )
-
-
-def tail(lines: Sequence[Line], count: int = 30) -> str:
-    """The last lines as one text."""
-    return "\n".join(line.message for line in lines[-count:])
 
 
 def _sections(job: JobTold | None, lines: Sequence[Line]) -> Iterator[Section]:
