@@ -101,7 +101,12 @@ def test_an_execution_tells_why_it_failed_and_what_it_printed(
 
 
 def test_a_long_log_is_shown_from_its_end(empty: str, open_page: Open) -> None:
-    job = {"id": "j", "name": "job", "pipeline_unique_id": "long", "pipeline_name": "Long"}
+    job: dict[str, object] = {
+        "id": "j",
+        "name": "job",
+        "pipeline_unique_id": "long",
+        "pipeline_name": "Long",
+    }
     parts: list[dict[str, object]] = [
         {"unique_id": "long", "name": "Long", "partial_retry": False, "level": "pipeline"},
         job | {"level": "job"},
