@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from runner.errors import SurroundingsError
 from runner.executors import Stop
-from runner.executors.docker import container, session
+from runner.executors.docker import calls, connection, container, session
 from runner.notice import Exit, Reason
 from tests.conftest import Workspace, killed
 from tests.contract.conftest import cancel
@@ -60,7 +61,10 @@ def test_an_engine_that_hangs_does_not_keep_a_step_beyond_its_limit(
     assert ran.seconds < IN_TIME
 
 
-def test_an_engine_that_hangs_does_not_keep_a_canceled_run(there: Jobs, second: Daemon) -> None:
+def test_an_engine_that_hangs_does_not_keep_a_canceled_step(
+    there: Jobs, second: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "BRISK", 1.0)
     job = there.open()
     with second.frozen(once=there.workspace / "begun"):
         ran = job.run("touch begun; sleep 60", ask=cancel, after=1.0)
@@ -70,8 +74,9 @@ def test_an_engine_that_hangs_does_not_keep_a_canceled_run(there: Jobs, second: 
 
 
 def test_an_engine_that_hangs_does_not_keep_a_job_from_being_canceled(
-    there: Jobs, second: Daemon
+    there: Jobs, second: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(calls, "UNDOING", 1.0)
     there.open("first").session.close()  # so that the image is known
     stop = Stop()
     with second.frozen():
@@ -134,3 +139,11 @@ def test_a_whole_run_is_canceled_in_time_though_its_engine_hangs(
         process.communicate(timeout=30)
         assert time.monotonic() - started < IN_TIME
     assert process.returncode == 130
+
+
+def test_K1_an_engine_that_hangs_from_the_start_is_none(
+    second: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "GREETING", 0.5)
+    with second.frozen(), pytest.raises(SurroundingsError, match="did not answer"):
+        connection.connect({"DOCKER_HOST": second.url})
