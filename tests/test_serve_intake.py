@@ -4,6 +4,7 @@ import gzip
 import http.client
 import itertools
 import json
+import shutil
 import signal
 import subprocess
 import threading
@@ -372,3 +373,16 @@ def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert "store.db cannot be used" in done.stderr
     assert (folder / "store.db").read_bytes().startswith(b"something else")
+
+
+def test_a_store_that_is_removed_under_it_is_written_anew(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with serving(state) as running:
+        running.take(*(part("step", "before", str(n)) for n in range(50)))
+        shutil.rmtree(state)  # as `git clean -fdx` does
+        assert len(list(everything(running))) == 50
+        running.take(part("step", "after", "s"))
+        assert len(list(everything(running))) == 51
+        running.end(signal.SIGKILL)
+    with serving(state) as running:
+        assert len(list(everything(running))) == 51

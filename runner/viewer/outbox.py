@@ -7,6 +7,7 @@ anything elsewhere. When to send and what an answer means are ``delivery``'s.
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any, Final, Literal
 
 import msgspec
@@ -42,11 +43,11 @@ class Outbox:
 
     def __init__(
         self,
-        db: sqlite3.Connection,
+        connection: Callable[[], AbstractContextManager[sqlite3.Connection]],
         write: Callable[[Callable[[sqlite3.Connection], Any]], "Future[Any]"],
         lane: Lane,
     ) -> None:
-        self._db = db
+        self._connection = connection
         self._write = write
         self._lane = lane
 
@@ -81,10 +82,11 @@ class Outbox:
         query = (
             "SELECT seq, level, id, final, at, body FROM outbox WHERE lane = ? ORDER BY seq LIMIT ?"
         )
-        for seq, level, id_, final, at, body in self._db.execute(query, (self._lane, limit)):
-            yield Pending(
-                seq=seq, execution="", level=level, id=id_, final=bool(final), at=at, body=body
-            )
+        with self._connection() as db:
+            for seq, level, id_, final, at, body in db.execute(query, (self._lane, limit)):
+                yield Pending(
+                    seq=seq, execution="", level=level, id=id_, final=bool(final), at=at, body=body
+                )
 
     def settle(self, seqs: Sequence[int], state: State, note: str = "") -> None:
         """What became of them: delivered or not, they wait no longer; how many there were stays."""
@@ -101,7 +103,8 @@ class Outbox:
 
     def tally(self, *, execution: str = "", binding: str = "") -> Tally:  # noqa: ARG002
         """How much there is of each fate."""
-        return fates(self._db, self._lane)
+        with self._connection() as db:
+            return fates(db, self._lane)
 
 
 def fates(db: sqlite3.Connection, lane: Lane) -> Tally:

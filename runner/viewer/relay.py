@@ -6,7 +6,6 @@ lines for long. What goes into a request, what an answer means and how long to w
 """
 
 import gzip
-import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,7 +13,6 @@ from runner.delivery import Pace, Sender, Turn, request
 from runner.execution import SECOND, Clock
 from runner.intake import Intake, Target, logs
 from runner.journal import Pending
-from runner.viewer import tables
 from runner.viewer.changes import News
 from runner.viewer.outbox import Lane, Outbox
 from runner.viewer.store import Store
@@ -72,10 +70,9 @@ class Relay:
             self._wake.set()
 
     def _work(self) -> None:
-        db = tables.reading(self._store.path)
         there = logs(self._to)
-        lanes = [self._lane(db, "lines", there, _lines)] if there else []
-        lanes.append(self._lane(db, "events", self._to, request))
+        lanes = [self._lane("lines", there, _lines)] if there else []
+        lanes.append(self._lane("events", self._to, request))
         try:
             while not self._over.is_set():
                 self._wake.clear()
@@ -86,16 +83,13 @@ class Relay:
         finally:
             for one in self._intakes:
                 one.close()
-            db.close()
 
-    def _lane(
-        self, db: sqlite3.Connection, lane: Lane, to: Target, framed: Callable[..., bytes]
-    ) -> "_Lane":
+    def _lane(self, lane: Lane, to: Target, framed: Callable[..., bytes]) -> "_Lane":
         there = Intake(to, environ=self._environ, version=self._agent)
         self._intakes.append(there)
         return _Lane(
             Sender(
-                Outbox(db, self._store.writer.apply, lane),
+                Outbox(self._store.connection, self._store.writer.apply, lane),
                 there,
                 binding=to.binding,
                 clock=self._clock,

@@ -16,6 +16,7 @@ the table in the order of time, and a list, a window or a count is a walk along 
 finds a thing by its id and an execution by its own, and grows at one place while it runs.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -222,6 +223,36 @@ def _defined(db: sqlite3.Connection, path: str) -> bytes:
         db.execute("COMMIT")
     (salt,) = db.execute("SELECT salt FROM meta").fetchone()
     return bytes(salt)
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """Which file the path names; None: none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def rewrite(db: sqlite3.Connection, path: str) -> None:
+    """Write the store anew from a connection that still has it: somebody has removed its file
+    (``git clean -fdx``), and SQLite commits happily to what no longer has a name.
+    """
+    prepare(os.path.dirname(os.path.dirname(path)))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{path}.tmp")
+    os.close(os.open(f"{path}.tmp", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    copy = sqlite3.connect(f"{path}.tmp", isolation_level=None)
+    try:
+        db.backup(copy)
+    finally:
+        copy.close()
+    os.rename(f"{path}.tmp", path)
+    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def writing(path: str) -> sqlite3.Connection:

@@ -42,12 +42,21 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Writer:
-    """The thread that writes. ``told`` hears of every commit."""
+    """The thread that writes. ``told`` hears of every commit, ``moved`` when the store had to be
+    written anew: other connections have to follow.
+    """
 
     def __init__(
-        self, path: str, hashed: tables.Hash, told: Callable[[News], None] = lambda _: None
+        self,
+        path: str,
+        hashed: tables.Hash,
+        told: Callable[[News], None] = lambda _: None,
+        moved: Callable[[], None] = lambda: None,
     ) -> None:
+        self._path = path
         self._db = tables.writing(path)
+        self._file = tables.identity(path)
+        self._moved = moved
         self._hash = hashed
         self._told = told
         self._words: dict[str, int] = {"": 0}
@@ -101,6 +110,7 @@ class Writer:
             results = [self._do(work, news) for work, _ in works]
             self._flush()
             self._db.execute("COMMIT")
+            self._stay()
         except Exception as error:  # noqa: BLE001  carried over to those who wait
             self._undo()
             if len(works) > 1:
@@ -112,6 +122,16 @@ class Writer:
         self._told(news)
         for (_, future), result in zip(works, results, strict=True):
             future.set_result(result)
+
+    def _stay(self) -> None:
+        """In the file that the path names."""
+        if tables.identity(self._path) == self._file:
+            return
+        tables.rewrite(self._db, self._path)
+        self._db.close()
+        self._db = tables.writing(self._path)
+        self._file = tables.identity(self._path)
+        self._moved()
 
     def _undo(self) -> None:
         # Some of what is remembered may never have been written.
