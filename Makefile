@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint soak bench image lock clean
+.PHONY: help demo test lint soak bench pictures image lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/  make \1\t/p' Makefile
@@ -39,6 +39,9 @@ soak: $(VENV)/test-installed  ## kill runs at random moments; SECONDS=36000 goes
 
 bench: $(VENV)/test-installed  ## the figures, against their limits
 	$(BIN)/python -m bench
+
+pictures: $(VENV)/test-installed  ## the README's pictures, from real runs; needs Chromium and tmux
+	for of in terminal report pages; do $(BIN)/python -m tests.pictures.$$of docs || exit 1; done
 
 image:  ## the container image, as signalbox:dev; IMAGE_FLAGS="--build-arg BASE_IMAGE=..."
 	docker build --tag signalbox:dev $(IMAGE_FLAGS) .
