@@ -53,7 +53,8 @@ class Client(APIClient):
 
     def _set_request_timeout(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The one place by which every request of the SDK goes."""
-        kwargs.setdefault("timeout", getattr(self._patience, "seconds", self.timeout))
+        patience = min(getattr(self._patience, "seconds", PATIENCE), self.timeout or PATIENCE)
+        kwargs.setdefault("timeout", patience)
         return kwargs
 
 
