@@ -73,6 +73,7 @@ class DockerSession:
         self._leave: Callable[[], None] | None = leave
         self._pump = Pump(monotonic)
         self._lost: Exit | None = None
+        self._silent = False
         self._oom_kills = 0
 
     @property
@@ -95,7 +96,7 @@ class DockerSession:
             except NotStartedError as refused:
                 return refused.exit
             except _Errors as error:
-                return self._lose(f"the engine does not answer: {error}")
+                return self._lose(f"the engine does not answer: {error}", silent=True)
         return ended
 
     def close(self) -> None:
@@ -103,7 +104,7 @@ class DockerSession:
         leave, self._leave = self._leave, None
         if leave:
             self._pump.close()
-            with self._api.within(LAST if self._lost else CLOSING):
+            with self._api.within(LAST if self._silent else CLOSING):
                 leave()
 
     # ── start ────────────────────────────────────────────────────────────────────────────────────
@@ -275,7 +276,7 @@ class DockerSession:
         except docker.errors.APIError:
             return False
         except _Errors as error:
-            self._lose(f"the engine does not answer: {error}")
+            self._lose(f"the engine does not answer: {error}", silent=True)
             return False
         until = self._monotonic() + patience + KILL_WAIT
         sent = False
@@ -346,8 +347,9 @@ class DockerSession:
                 return None
             time.sleep(TICK)
 
-    def _lose(self, why: str) -> Exit:
-        """From now on nothing runs here."""
+    def _lose(self, why: str, *, silent: bool = False) -> Exit:
+        """From now on nothing runs here. ``silent``: nor is an engine that is waited for."""
+        self._silent = self._silent or silent
         if self._lost is None:
             message = f"container {self._home.container[:12]}: {why}"
             self._lost = Exit(code=1, reason=Reason.CONTAINER_LOST, message=message)
