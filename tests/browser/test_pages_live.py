@@ -150,10 +150,11 @@ def test_nothing_is_asked_while_paused_or_in_the_background(
 ) -> None:
     page = open_page(watched.url)
     running(page, watched)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
     page.keyboard.press("p")
     expect(page.locator("#live")).to_have_text("Paused")
+    page.wait_for_load_state("networkidle")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     watched.go()
     page.wait_for_timeout(1500)
     expect(page.locator("h1 + .pill")).to_have_text("running")
