@@ -41,7 +41,7 @@ _LOG: Final = LogConfig(type="json-file", config={"max-size": "5m", "max-file": 
 """Whatever the engine's own driver: it must be possible to read it, and it must be bounded."""
 _MORE: Final = ("SETPCAP", "SYS_CHROOT")
 """Capabilities that official images of servers use to give up others."""
-_REMOVALS: Final = 10
+_REMOVALS: Final = 30
 _FREEING: Final = 0.1
 """A network is free a moment after its last container: tries, and seconds between them."""
 
