@@ -1,5 +1,7 @@
 """Steps in containers: one container for each job, one exec for each step.
 
+Owns everything that is asked of a Docker engine. Knows no pipeline and no events.
+
     connection  where the engine is, and a client of it
     calls       how long the client waits for an answer, and who need not wait at all
     labels      whose something in an engine is, and until when it is of use
