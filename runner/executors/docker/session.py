@@ -9,7 +9,7 @@ import fcntl
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import docker.errors
@@ -19,9 +19,10 @@ from runner.executors import Command, Sink, Stop
 from runner.executors.docker import script
 from runner.executors.docker.calls import BRISK, CLOSING, LAST, Client, unless_stopped
 from runner.executors.docker.freight import Freight
+from runner.executors.docker.refusal import check, not_executable, refusal, stopped
 from runner.executors.docker.stream import Stream, ready
 from runner.executors.pump import PIECE, QUIET, Pump
-from runner.executors.shell import NOT_EXECUTABLE, NOT_FOUND, NotStartedError, oddity
+from runner.executors.shell import NotStartedError
 from runner.notice import Exit, Image, Reason
 
 PIPE_SIZE: Final = 4 * PIECE
@@ -34,10 +35,6 @@ RECONNECT: Final = 15.0
 RETRY: Final = 0.2
 """Seconds between two such attempts."""
 TICK: Final = 0.02
-VARIABLE_LIMIT: Final = 131_072 - 1
-"""Bytes of one variable with its name (MAX_ARG_STRLEN, less the NUL)."""
-TIMED_OUT: Final = 124
-TERMINATED: Final = 143
 KILLED: Final = 137
 _SIGNALS: Final = range(129, 129 + 31)
 """Exit codes by which engine and shell both say: by signal."""
@@ -111,9 +108,9 @@ class DockerSession:
 
     def _start(self, command: Command, stop: Stop, held: contextlib.ExitStack) -> "_Step":
         if stop.reason is not None:
-            raise NotStartedError(_stopped(stop.reason, "it was not started"))
+            raise NotStartedError(stopped(stop.reason, "it was not started"))
         env = {**command.env, "SIGNALBOX_JOB_ID": self._home.job_id}
-        _check(command, env)
+        check(command, env)
         pipe, end = self._pipe(held)
         file = ""
         if script.needs_file(command):
@@ -123,14 +120,14 @@ class DockerSession:
         try:
             arguments = script.step(command, pipe, exports, file)
         except ValueError as error:
-            raise NotStartedError(_not_executable(str(error))) from error
+            raise NotStartedError(not_executable(str(error))) from error
         begun = self._unless_stopped(lambda: self._begin(arguments, texts), stop)
         stream, header, rest = begun
         held.callback(stream.close)
         if not header.pid:
             self._pump.drop(end)
             if header.refused:
-                raise NotStartedError(_refusal(header.refused, command))
+                raise NotStartedError(refusal(header.refused, command))
             raise NotStartedError(self._lose("it, or its engine, went away"))
         self._pump.watch(stream.fd)
         held.callback(self._pump.ignore, stream.fd)
@@ -144,7 +141,7 @@ class DockerSession:
         begun = unless_stopped(begin, stop, lambda late: late[0].close())
         if begun is None:
             assert stop.reason is not None  # noqa: S101 - nothing else ends it early
-            raise NotStartedError(_stopped(stop.reason, "it was still being started"))
+            raise NotStartedError(stopped(stop.reason, "it was still being started"))
         return begun
 
     def _begin(self, arguments: list[str], env: list[str]) -> "_Begun":
@@ -210,7 +207,7 @@ class DockerSession:
             note = self._end(step, sink, stop, everything=everything, grace=command.grace)
             self._rest(step, sink)
         self._pump.drain(step.pipe, sink, stop)
-        return self._ended(step, stop) if why is None else _stopped(why, note)
+        return self._ended(step, stop) if why is None else stopped(why, note)
 
     def _until_over(
         self, step: "_Step", limit: float | None, sink: Sink, stop: Stop
@@ -365,44 +362,6 @@ class _Step(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     mark: str
     first: bytes
-
-
-def _check(command: Command, env: Mapping[str, str]) -> None:
-    """What no exec can be given."""
-    if odd := oddity(command):
-        raise NotStartedError(_not_executable(f"the step cannot be started: {odd}"))
-    for name, value in env.items():
-        if len(name) + 1 + len(value.encode(errors="surrogateescape")) > VARIABLE_LIMIT:
-            why = f"the environment is too large, most of all {name}; one variable may have 128 KiB"
-            raise NotStartedError(_not_executable(why))
-
-
-def _refusal(said: str, command: Command) -> Exit:
-    shell = command.shell.split(maxsplit=1)[0] if command.shell else "sh"
-    match said:
-        case "!cwd":
-            message = f"{command.cwd}: no such directory in the container"
-            return Exit(code=NOT_EXECUTABLE, reason=Reason.WORKING_DIRECTORY, message=message)
-        case "!found":
-            message = f"{shell}: not found in the container"
-            return Exit(code=NOT_FOUND, reason=Reason.COMMAND_NOT_FOUND, message=message)
-        case "!executable":
-            return _not_executable(f"{shell}: not executable")
-        case _:
-            why = f"the step did not begin: {said}"
-            if "argument list too long" in said:
-                return _not_executable(why)
-            return Exit(code=NOT_EXECUTABLE, reason=Reason.RUNNER_LOST, message=why)
-
-
-def _not_executable(message: str) -> Exit:
-    return Exit(code=NOT_EXECUTABLE, reason=Reason.NOT_EXECUTABLE, message=message)
-
-
-def _stopped(why: Reason, note: str) -> Exit:
-    if why is Reason.TIMEOUT:
-        return Exit(code=TIMED_OUT, reason=why, message=note)
-    return Exit(code=TERMINATED, signal=15, reason=why, message=note)
 
 
 def _remove(path: str) -> None:
