@@ -96,7 +96,7 @@ class Judge:
 
     def __init__(self) -> None:
         # Here, because jsonschema takes 100 ms to import and a sink never judges.
-        from jsonschema import (  # type: ignore[import-untyped]  # noqa: PLC0415
+        from jsonschema import (  # noqa: PLC0415
             Draft202012Validator,
             FormatChecker,
         )

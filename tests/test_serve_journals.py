@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from tests.conftest import KEY, Workspace
 from tests.intake_server import Answer, Server, intake
@@ -101,7 +101,14 @@ def test_a_run_reports_to_it_as_to_datadog(workspace: Workspace) -> None:
 # ── the relay ────────────────────────────────────────────────────────────────────────────────────
 
 
-def forward(server: Server) -> dict[str, str]:
+class Forward(TypedDict):
+    """The environment of a relay."""
+
+    SIGNALBOX_INTAKE_URL: str
+    DD_API_KEY: str
+
+
+def forward(server: Server) -> Forward:
     return {"SIGNALBOX_INTAKE_URL": server.url, "DD_API_KEY": KEY}
 
 
