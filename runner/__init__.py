@@ -24,7 +24,7 @@ reads this map and the imports, and keeps both true::
        redact       streaming masker: the same result for every split of the stream
        entries      what a step writes into its files: tags, measures, outputs
        outbox       what a signalbox inside a step reports, and what of it is believed
-    3  executors    the Executor contract; process
+    3  executors    the Executor contract; processes here, containers of a Docker engine
        providers    one file per host CI: its facts, log groups, outputs, job page
        commit       the commit under test
        keep         files that a job keeps: archived, put back elsewhere
