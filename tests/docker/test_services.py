@@ -1,6 +1,8 @@
 """Services of a job: beside it, ready before it, gone after it, and their logs to be had."""
 
+import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +18,7 @@ from runner.executors.shell import NotStartedError
 from runner.notice import Reason
 from runner.pipeline import Service
 from tests.conftest import Workspace, by_level, killed
+from tests.container.engine import docker
 from tests.docker.conftest import Jobs, left
 from tests.intake_server import Server
 
@@ -181,6 +184,44 @@ def test_a_job_here_reaches_ports_on_localhost(workspace: Workspace, base: str) 
     ended = workspace.run("run")
     assert ended.code == 0, ended.text
     assert "hello" in ended.text
+
+
+@pytest.fixture
+def own_network(docker_engine: None) -> Iterator[str]:
+    made = docker("network", "create", f"tests-{os.getpid()}")
+    yield made
+    docker("network", "rm", made)
+
+
+@pytest.mark.parametrize("on_host", [False, True], ids=["network", "host-network"])
+def test_so_does_a_job_in_our_own_container(
+    workspace: Workspace, image: str, base: str, own_network: str, on_host: bool
+) -> None:
+    network = "host" if on_host else own_network
+    by_name = "echo hello" if on_host else ASK.format(host="db/80")
+    workspace.write(f"""
+        name: P
+        jobs:
+          here:
+            services:
+              db:
+                image: {base}
+                command: {SERVER!r}
+                ready: {LISTENS!r}
+                ports: ["48081:80"]
+            steps: ["{ASK.format(host="127.0.0.1/48081")}", "{by_name}"]
+    """)
+    socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    shared = ["--volume", f"{socket}:/var/run/docker.sock", "--network", network]
+    mount = ["--volume", f"{workspace.path}:/w", "--workdir", "/w"]
+    done = subprocess.run(
+        ["docker", "run", "--rm", *shared, *mount, image, "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("    hello\n") == 2
 
 
 def test_an_unhealthy_service_is_the_providers_failure_all_of_it_queue(

@@ -17,5 +17,6 @@ Owns everything that is asked of a Docker engine. Knows no pipeline and no event
     stream      the output of an exec, frame by frame
     session     a job's steps, one exec each
     services    containers beside a job
+    forward     their ports on our localhost, when we are in a container
     executor    all of it in order
 """

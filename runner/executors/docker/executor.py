@@ -24,6 +24,7 @@ from runner.executors.docker.labels import Owner
 from runner.executors.docker.mapping import Mapping as Ways
 from runner.executors.docker.mapping import View, Way
 from runner.executors.docker.network import ours as networks
+from runner.executors.docker.network import ourselves
 from runner.executors.docker.ownership import User, Workspace, mounts
 from runner.executors.docker.services import READY as SERVED
 from runner.executors.docker.services import Order, Services
@@ -114,6 +115,7 @@ class DockerExecutor:
             pull=place.pull,
             keeper=keeper,
             published=not place.image,
+            ourselves="" if place.image else ourselves(self._api),
             keep=lambda name, log: self._keep(f"{place.job_id}.{name}.log", log),
         )
         services = Services(self._api, self._images, order, self._monotonic)

@@ -22,6 +22,7 @@ from runner.executors import Stop
 from runner.executors.docker import labels, script
 from runner.executors.docker.calls import BRISK, CLOSING, Client
 from runner.executors.docker.container import CAPABILITIES, PIDS, STOPPING
+from runner.executors.docker.forward import Forward
 from runner.executors.docker.image import Images
 from runner.executors.docker.stream import Stream, ready
 from runner.executors.shell import NotStartedError
@@ -50,8 +51,9 @@ _Errors: Final = (docker.errors.DockerException, OSError)
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What a job asks for. ``labels`` are for all that is made, ``seconds`` until its time is up.
-    ``keep`` gets what each has printed, by name, in the end. ``published``: the job itself runs in
-    no container, and reaches the ports on 127.0.0.1.
+    ``keep`` gets what each has printed, by name, in the end. ``published``: the job itself runs
+    here, and reaches the ports on 127.0.0.1; ``ourselves`` is our own container, if we are in one
+    with a network of its own.
     """
 
     services: Mapping[str, Service]
@@ -63,6 +65,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     keeper: str = ""
     """An image with a shell, for the keeper; empty: the services' own are tried."""
     published: bool = False
+    ourselves: str = ""
     keep: Callable[[str, bytes], object]
 
 
@@ -75,6 +78,7 @@ class Services:
         self._api, self._images, self._order, self._monotonic = api, images, order, monotonic
         self._keeper = ""
         self._started: dict[str, str] = {}
+        self._forwards: list[Forward] = []
         self.network = ""
         """Its id, once there is one."""
 
@@ -92,6 +96,7 @@ class Services:
                     raise NotStartedError(_stopped(stop.reason))
                 self._begin(name, image)
             self._await(stop, self._monotonic() + limit)
+            self._forward()
         except docker.errors.APIError as error:
             raise NotStartedError(_exit(Reason.CONTAINER_START, str(error.explanation))) from error
         except _Errors as error:
@@ -106,6 +111,8 @@ class Services:
             for name in self._started:
                 if log := self._log(name)[-KEPT:]:
                     self._order.keep(name, log)
+        while self._forwards:
+            self._forwards.pop().close()
         started, self._started = self._started, {}
         keeper, self._keeper = self._keeper, ""
         network, self.network = self.network, ""
@@ -113,6 +120,9 @@ class Services:
             for container in filter(None, (keeper, *started.values())):  # all die with the keeper
                 with contextlib.suppress(docker.errors.APIError):
                     self._api.remove_container(container, force=True, v=True)
+            if network and self._order.published and self._order.ourselves:
+                with contextlib.suppress(docker.errors.APIError):
+                    self._api.disconnect_container_from_network(self._order.ourselves, network)
             for _ in range(_REMOVALS if network else 0):
                 if self._is_removed(network):
                     return
@@ -134,6 +144,24 @@ class Services:
             labels.name(self._order.job), driver="bridge", labels=dict(self._order.labels)
         )
         self.network = made["Id"]
+        if self._order.published and self._order.ourselves:
+            self._api.connect_container_to_network(self._order.ourselves, self.network)
+
+    def _forward(self) -> None:
+        """Ports on our own localhost: the engine's is another one."""
+        if not (self._order.published and self._order.ourselves):
+            return
+        for name, container in self._started.items():
+            networks = self._api.inspect_container(container)["NetworkSettings"]["Networks"]
+            address = next(iter(networks.values()))["IPAddress"]
+            for port, here in map(_port, self._order.services[name].ports):
+                there, _, protocol = port.partition("/")
+                if protocol != "tcp":
+                    continue
+                try:
+                    self._forwards.append(Forward(here, (address, int(there))))
+                except OSError as error:
+                    raise self._unwell(name, f"port {here}: {error.strerror}") from error
 
     def _keep(self, *images: str) -> None:
         """The keeper, from the first image that can. Without one they do not end by themselves, and
@@ -159,10 +187,14 @@ class Services:
                 self._keeper = made["Id"]
                 return
 
+    @property
+    def _publishes(self) -> bool:
+        return self._order.published and not self._order.ourselves
+
     def _begin(self, name: str, image: str) -> None:
         service = self._order.services[name]
         endpoint: Any = {self.network: self._api.create_endpoint_config(aliases=[name])}
-        ports = dict(map(_port, service.ports)) if self._order.published else {}
+        ports = dict(map(_port, service.ports)) if self._publishes else {}
         made = self._api.create_container(
             image=image,
             command=shlex.split(service.command) or None,
