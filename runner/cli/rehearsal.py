@@ -136,7 +136,7 @@ def _place(job: Job) -> list[str]:
     if not job.image:
         return []
     services = f"beside {', '.join(job.services)}" if job.services else ""
-    return [f"image {job.image}", f"pulled {job.pull}" if job.pull else "", services]
+    return [f"image {job.image}", f"pull {job.pull}" if job.pull else "", services]
 
 
 def _if(node: PlannedJob) -> str:

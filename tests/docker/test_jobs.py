@@ -207,6 +207,7 @@ def test_pull_says_when_a_registry_is_asked(
     held.hold("app:1", small)
     name = f"{held.at}/app:1"
     there.write(f"name: P\njobs: {{ a: {{ image: '{name}', pull: {policy}, steps: [id] }} }}")
+    assert f"image {name}, pull {policy}" in there.run("plan").out
     first = there.run("run")
     assert first.code == (1 if policy == "never" else 0), first.text
     assert ("may not be pulled" in first.text) == (policy == "never")
