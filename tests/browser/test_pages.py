@@ -211,8 +211,9 @@ def test_facets_narrow_widen_and_exclude_without_a_reload(place: Place, open_pag
 def test_a_stretch_of_time_is_picked_in_the_chart(place: Place, open_page: Open) -> None:
     page = open_page(f"{place.url}/executions")
     page.locator(".chart a").last.click()
-    expect(rows(page)).to_have_count(1)
+    expect(rows(page)).not_to_have_count(7)  # two may stand in one bar
     assert "from=" in page.url
+    assert rows(page).count() in {1, 2}
     page.get_by_role("link", name="Any time again").click()
     expect(rows(page)).to_have_count(7)
 
