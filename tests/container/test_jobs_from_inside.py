@@ -72,7 +72,7 @@ def test_from_a_container_whose_workspace_is_a_volume_a_job_gets_that_volume(
 @pytest.fixture
 def neighbour(base: str) -> Iterator[str]:
     """A network that somebody made, with a service of the name ``greeter``."""
-    name = f"signalbox-tests-{uuid.uuid4().hex[:12]}"
+    name = f"tests-{uuid.uuid4().hex[:12]}"  # those of our own jobs' services begin otherwise
     docker("network", "create", "--label", "signalbox-tests", name)
     options = ["--detach", "--rm", "--network", name, "--network-alias", "greeter"]
     served = docker("run", *options, base, "sleep", "60")

@@ -127,6 +127,8 @@ class DockerExecutor:
 
     def _container(self, place: Place, image: Image, network: str) -> DockerSession:
         around, api = self._around, self._api
+        # Made on the first of its networks: an engine may have none of its own to begin with.
+        first, *further = [network, *self._joined()] if network else [*self._joined(), ""]
         user = User.of(place.user, image.user, around.workspace)
         with contextlib.ExitStack() as made, _greeting(place.directory) as (pipe, fd):
             _let_everybody_in(place.directory)
@@ -144,7 +146,7 @@ class DockerExecutor:
                 shape = Shape(
                     image=image,
                     mounts=volumes(route) if copied else own,
-                    network=network,
+                    network=first,
                     pipe="" if copied else pipe,
                 )
                 return container.create(api, around.owner, place, shape)
@@ -156,7 +158,7 @@ class DockerExecutor:
                 freight = Freight(api, job, route)
                 freight.send()
                 made.callback(self._bring_back, freight)
-            for joined in self._joined():
+            for joined in filter(None, further):
                 api.connect_container_to_network(job, joined)
             api.start(job)
             if not freight:
