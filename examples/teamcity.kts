@@ -11,7 +11,7 @@ project {
         steps {
             script {
                 scriptContent = "signalbox run"
-                dockerImage = "ghcr.io/OWNER/signalbox:0.1.0"
+                dockerImage = "REGISTRY/OWNER/signalbox:0.1.0"
             }
         }
     }

@@ -22,7 +22,7 @@ from tests.conftest import ROOT, Ended, Workspace
 from tests.forks import Forks
 
 EXAMPLES: Final = ROOT / "examples"
-IMAGE: Final = f"ghcr.io/OWNER/signalbox:{__version__}"
+IMAGE: Final = f"REGISTRY/OWNER/signalbox:{__version__}"
 BASH: Final = ("bash", "-eo", "pipefail", "-c")
 SH: Final = ("sh", "-e", "-c")
 

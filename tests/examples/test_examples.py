@@ -129,7 +129,7 @@ def test_the_readme_names_every_example_and_no_other() -> None:
 
 def test_the_examples_name_the_image_of_this_version() -> None:
     for path in FILES:
-        images = re.findall(r"ghcr\.io/OWNER/signalbox\S*", path.read_text())
+        images = re.findall(r"REGISTRY/OWNER/signalbox\S*", path.read_text())
         assert {image.strip("\"'.;, }])") for image in images} <= {IMAGE, IMAGE.rpartition(":")[0]}
 
 
