@@ -248,6 +248,7 @@ def test_keys_alone_find_and_open_an_execution(place: Place, open_page: Open) ->
     page.keyboard.type("@git.branch:main")
     page.keyboard.press("Enter")
     expect(rows(page)).to_have_count(5)
+    page.wait_for_load_state("load")  # from here on its script listens
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     page.keyboard.press("j")
@@ -263,6 +264,7 @@ def test_keys_alone_find_and_open_an_execution(place: Place, open_page: Open) ->
     page.keyboard.press("Escape")
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("Release")
+    page.wait_for_load_state("load")
     page.keyboard.press("g")
     page.keyboard.press("p")
     expect(page).to_have_url(f"{place.url}/pipelines")
