@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser import chromium
 
 _LEFT_OUT = pytest.StashKey[int]()
-PATIENCE = 10_000
+PATIENCE = 15_000
 """Milliseconds in which a page does what it is asked, on a machine with other work."""
+expect.set_options(timeout=PATIENCE)
 Open = Callable[..., Page]
 """``open_page(url, **options)``: a page in a context of its own; the options are the context's."""
 

@@ -70,6 +70,7 @@ def running(page: Page, watched: Watched) -> None:
     expect(page.locator("[data-rows] tbody tr")).to_have_count(1)
     page.locator("[data-rows] tbody .called a").click()
     expect(page.locator("h1 + .pill")).to_have_text("running")
+    page.wait_for_load_state("load")  # from here on its script listens
 
 
 def test_a_list_takes_up_what_starts_and_leaves_the_reader_alone(
