@@ -46,7 +46,7 @@ class Commands(click.Group):
         """One command, loaded."""
         if cmd_name not in COMMANDS and cmd_name not in _HIDDEN:
             return None
-        import importlib  # noqa: PLC0415 - lazily, like all that a command needs
+        import importlib  # lazily, like all that a command needs
 
         name = "import_" if cmd_name == "import" else cmd_name  # a word of the language
         module = importlib.import_module(f"runner.cli.{name}")
@@ -62,7 +62,7 @@ class Commands(click.Group):
 
 def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
-        from runner import __version__  # noqa: PLC0415
+        from runner import __version__
 
         click.echo(f"signalbox {__version__}")
         ctx.exit()
@@ -83,7 +83,7 @@ def commands() -> None:
 def main() -> None:
     """The one exit of the program."""
     if os.getpid() == 1:  # in a container, with nobody before us: be the init, and fork
-        from runner.cli.pid1 import guard  # noqa: PLC0415
+        from runner.cli.pid1 import guard
 
         guard()
     code = run(sys.argv[1:])
@@ -121,13 +121,13 @@ def _plain(error: click.ClickException) -> None:
 
 
 def _report(error: Exception) -> int:
-    from runner.errors import SignalboxError  # noqa: PLC0415
+    from runner.errors import SignalboxError
 
     if isinstance(error, SignalboxError):
         click.echo(f"signalbox: {error.message}", err=True)
         for line in error.hint.splitlines():
             click.echo(f"  → {line}", err=True)
         return error.exit_code
-    from runner.cli.defect import report  # noqa: PLC0415
+    from runner.cli.defect import report
 
     return report(error)

@@ -78,7 +78,7 @@ def _post(inputs: Inputs, environ: Mapping[str, str]) -> int:
     """What a killed run left open is closed, its files are given to the workspace's owner, what is
     unsent is sent. Nothing here fails a job.
     """
-    from runner.cli import flush  # noqa: PLC0415 - what a run does not need
+    from runner.cli import flush  # what a run does not need
 
     try:
         state = places.state(_options(inputs).state, environ)
@@ -105,7 +105,7 @@ def _open(state: str) -> list[Stored]:
 
 def _other(asked: str, inputs: Inputs, environ: Mapping[str, str], handover: Handover) -> int:
     """Another command than ``run``, as at a desk; what it prints cannot steer the CI."""
-    from runner import cli  # noqa: PLC0415
+    from runner import cli
 
     os.environ.update(environ)
     files = [] if asked == "flush" else [inputs["pipeline"]]
@@ -131,7 +131,7 @@ def _bring(inputs: Inputs, environ: Mapping[str, str]) -> None:
             f"input state names a file, {inputs['state']}: a run that is to go on",
             "say resume-run: latest, or retry: failed",
         )
-    from runner.cli import import_  # noqa: PLC0415
+    from runner.cli import import_
 
     import_.take_in(inputs["state"], None, environ, lambda text: click.echo(text, err=True))
 
@@ -160,7 +160,7 @@ def _resume(inputs: Inputs, environ: Mapping[str, str]) -> Request:
             f"inputs resume-run and {extra[0]} exclude each other",
             "a resumed run keeps what it was started with",
         )
-    from runner.cli import answer  # noqa: PLC0415 - by who answers
+    from runner.cli import answer  # by who answers
 
     said = answer.Said(
         approved=inputs.lines("approve"),
@@ -180,7 +180,7 @@ def _retry(inputs: Inputs, environ: Mapping[str, str]) -> Request:
     named = inputs.lines("retry")
     jobs = () if named in {("failed",), ("all",)} else named
     again = plan.Again(jobs=jobs, everything=named == ("all",))
-    from runner.cli import attempt  # noqa: PLC0415 - by who tries again
+    from runner.cli import attempt  # by who tries again
 
     run = inputs["resume-run"] or "latest"
     return attempt.request(run, again, _options(inputs), environ, accept_changed=False)

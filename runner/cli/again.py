@@ -36,7 +36,7 @@ def carry_out(found: Found, environ: Mapping[str, str], *, accept_changed: bool)
     tree = _tree(found, environ)
     _same_file(found, tree, accept_changed=accept_changed)
     for archive, sha256, patterns in found.kept:
-        from runner import keep  # noqa: PLC0415
+        from runner import keep
 
         scope = Scope(workspace=tree, patterns=patterns, apart=found.state)
         keep.restore(scope, archive, sha256, replace=True)

@@ -85,8 +85,8 @@ class Backstage:
         journal.close()
 
     def _deliver(self, target: "Target") -> "Delivery":
-        from runner.delivery import Delivery  # noqa: PLC0415
-        from runner.intake import Intake  # noqa: PLC0415
+        from runner.delivery import Delivery
+        from runner.intake import Intake
 
         return Delivery(
             self._journal.twin,
@@ -101,8 +101,8 @@ class Backstage:
         )
 
     def _deliver_logs(self, target: "Target") -> "LogDelivery | None":
-        from runner import intake  # noqa: PLC0415
-        from runner.delivery import LogDelivery  # noqa: PLC0415
+        from runner import intake
+        from runner.delivery import LogDelivery
 
         to = intake.logs(target)
         if to is None:

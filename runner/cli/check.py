@@ -12,8 +12,8 @@ from runner.errors import FAILED
 @click.option("--intake", "ask", is_flag=True, help="ask the intake whether it knows the key")
 def command(file: str | None, ask: bool) -> int:
     """Say every mistake in FILE at once; run nothing."""
-    from runner.cli import places  # noqa: PLC0415
-    from runner.pipeline import Gate  # noqa: PLC0415
+    from runner.cli import places
+    from runner.pipeline import Gate
 
     place = places.place(file)
     _, pipeline = places.read(place)
@@ -25,9 +25,9 @@ def command(file: str | None, ask: bool) -> int:
 
 
 def _ask() -> int:
-    from runner import __version__, intake  # noqa: PLC0415
-    from runner.cli import settings  # noqa: PLC0415
-    from runner.errors import UsageError  # noqa: PLC0415
+    from runner import __version__, intake
+    from runner.cli import settings
+    from runner.errors import UsageError
 
     found = settings.read(os.environ)
     warnings: list[str] = []

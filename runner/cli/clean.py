@@ -24,8 +24,8 @@ def command(state: str | None) -> int:
     What is blocked or not delivered stays. Containers, networks and volumes that killed runs of
     this state directory left are removed, too.
     """
-    from runner import execution  # noqa: PLC0415
-    from runner.cli import launch, places  # noqa: PLC0415
+    from runner import execution
+    from runner.cli import launch, places
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -45,12 +45,12 @@ def command(state: str | None) -> int:
 
 def _clean_engine(journal: "Journal", say: Callable[[str], None]) -> None:
     """Where an engine is, or is said to be."""
-    from runner.errors import SurroundingsError  # noqa: PLC0415
+    from runner.errors import SurroundingsError
 
     if not (os.environ.get("DOCKER_HOST") or os.path.exists(_SOCKET)):
         return
-    from runner.cli import containers  # noqa: PLC0415
-    from runner.executors.docker import connection  # noqa: PLC0415
+    from runner.cli import containers
+    from runner.executors.docker import connection
 
     try:
         api = connection.connect(os.environ)

@@ -66,7 +66,7 @@ class Engine:
         jobs = needing(self._plan)
         if not jobs:
             return
-        from runner.executors.docker import connection  # noqa: PLC0415
+        from runner.executors.docker import connection
 
         try:
             self._api = connection.connect(self._environ)
@@ -90,8 +90,8 @@ class Engine:
         here = ProcessExecutor(runs, time.monotonic)
         if self._api is None:
             return here
-        from runner.executors.docker.executor import Around, DockerExecutor  # noqa: PLC0415
-        from runner.executors.docker.labels import Owner as Name  # noqa: PLC0415
+        from runner.executors.docker.executor import Around, DockerExecutor
+        from runner.executors.docker.labels import Owner as Name
 
         me, state = owner(), os.path.dirname(os.path.dirname(runs))
         around = Around(
@@ -126,8 +126,8 @@ def way(plan: Plan, spot: Spot, environ: Mapping[str, str]) -> str:
     """How jobs with an image would get the workspace, and why; empty: there is none."""
     if not any(job.job.image for job in needing(plan)):
         return ""
-    from runner.executors.docker import connection  # noqa: PLC0415
-    from runner.executors.docker.probe import probe  # noqa: PLC0415
+    from runner.executors.docker import connection
+    from runner.executors.docker.probe import probe
 
     try:
         with connection.connect(environ) as api:
@@ -139,8 +139,8 @@ def way(plan: Plan, spot: Spot, environ: Mapping[str, str]) -> str:
 
 def swept(api: "Client", journal: Journal, warn: Callable[[str], None]) -> list[str]:
     """What killed runs of this state directory left in the engine is removed; the names of it."""
-    from runner.executors.docker import sweep  # noqa: PLC0415
-    from runner.executors.docker.labels import identify  # noqa: PLC0415
+    from runner.executors.docker import sweep
+    from runner.executors.docker.labels import identify
 
     me = owner()
     judge = sweep.Judge(

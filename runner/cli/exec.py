@@ -23,7 +23,7 @@ def command(
     signalbox exec -- make test
     signalbox exec --pipeline Release --job upload -- ./upload.sh --fast
     """
-    from runner.cli import request, wrap  # noqa: PLC0415
+    from runner.cli import request, wrap
 
     environ = dict(os.environ)
     options = request.options(started)

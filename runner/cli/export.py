@@ -18,8 +18,8 @@ def command(names: tuple[str, ...], state: str | None) -> int:
     signalbox export run.tar            the last run
     signalbox export 1f3a run.tar
     """
-    from runner.cli import custody, launch, parcel, past, places  # noqa: PLC0415
-    from runner.seal import Trust  # noqa: PLC0415
+    from runner.cli import custody, launch, parcel, past, places
+    from runner.seal import Trust
 
     if len(names) > 2:  # noqa: PLR2004 - a run and a file
         raise UsageError(f"{names[2]!r} is too much", "signalbox export [RUN] FILE")

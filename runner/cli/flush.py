@@ -25,7 +25,7 @@ def _say(text: str) -> None:
 @state_option
 def command(run: str | None, state: str | None) -> int:
     """Send what is still in the journal; with RUN, also that local execution."""
-    from runner.cli import places  # noqa: PLC0415
+    from runner.cli import places
 
     where, to = places.state(state, os.environ), _target(os.environ)
     if to is None:
@@ -35,7 +35,7 @@ def command(run: str | None, state: str | None) -> int:
 
 def rest(where: str, environ: Mapping[str, str]) -> None:
     """After a CI's job: close what was killed, and send what waits if there is somewhere to."""
-    from runner.cli import launch  # noqa: PLC0415
+    from runner.cli import launch
 
     if to := _target(environ):
         _send(None, where, to, environ, patient=False)
@@ -44,8 +44,8 @@ def rest(where: str, environ: Mapping[str, str]) -> None:
 
 
 def _target(environ: Mapping[str, str]) -> "intake.Target | None":
-    from runner import intake  # noqa: PLC0415
-    from runner.cli import settings  # noqa: PLC0415
+    from runner import intake
+    from runner.cli import settings
 
     found = settings.read(environ)
     return intake.target(
@@ -65,10 +65,10 @@ def _send(
     *,
     patient: bool = True,
 ) -> int:
-    import time  # noqa: PLC0415
+    import time
 
-    from runner import __version__, delivery, execution, intake  # noqa: PLC0415
-    from runner.cli import launch, settings  # noqa: PLC0415
+    from runner import __version__, delivery, execution, intake
+    from runner.cli import launch, settings
 
     logs = settings.read(environ).logs
     journal = launch.open_journal(where, os.path.dirname(where), _say, environ)
@@ -93,7 +93,7 @@ def _send(
 
 
 def _logs(to: "intake.Target", environ: Mapping[str, str]) -> "intake.Intake | None":
-    from runner import __version__, intake  # noqa: PLC0415
+    from runner import __version__, intake
 
     there = intake.logs(to)
     return intake.Intake(there, environ=environ, version=__version__) if there else None

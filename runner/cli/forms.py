@@ -27,7 +27,7 @@ TAILS: Final = 20
 
 def html(journal: Journal, stored: Stored, told: Told) -> bytes:
     """One page that needs nothing beside it."""
-    from runner.report.web.page import Attached, write_html  # noqa: PLC0415 - jinja2 takes its time
+    from runner.report.web.page import Attached, write_html  # jinja2 takes its time
 
     attached = Attached(
         tails=_tails(journal.directory(stored.id), told),
@@ -43,7 +43,7 @@ def html(journal: Journal, stored: Stored, told: Told) -> bytes:
 
 def markdown(journal: Journal, stored: Stored, told: Told) -> bytes:
     """What a CI's job page shows."""
-    from runner.report import markdown as form  # noqa: PLC0415
+    from runner.report import markdown as form
 
     return form.page(told, past.summaries(journal, stored)).encode("utf-8", "replace")
 
@@ -55,14 +55,14 @@ def json(_journal: Journal, _stored: Stored, told: Told) -> bytes:
 
 def junit(_journal: Journal, _stored: Stored, told: Told) -> bytes:
     """JUnit's XML."""
-    from runner.report import junit as form  # noqa: PLC0415
+    from runner.report import junit as form
 
     return form.suites(told)
 
 
 def trace(_journal: Journal, _stored: Stored, told: Told) -> bytes:
     """Chrome's trace format."""
-    from runner.report import trace as form  # noqa: PLC0415
+    from runner.report import trace as form
 
     return form.trace(told)
 

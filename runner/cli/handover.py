@@ -85,8 +85,8 @@ class Handover:
             click.echo(self._provider.loud(token), nl=False)
 
     def _told(self, state: str, page: str) -> tuple[dict[str, str], bytes]:
-        from runner.cli import past  # noqa: PLC0415 - 40 ms that no first step waits for
-        from runner.report import markdown  # noqa: PLC0415
+        from runner.cli import past  # 40 ms that no first step waits for
+        from runner.report import markdown
 
         if not os.path.exists(os.path.join(state, "journal.db")):
             return {}, b""
@@ -127,7 +127,7 @@ class Handover:
 
     def _report(self, journal: Journal, stored: Stored, told: "Told", path: str) -> str:
         """The execution as a page, to upload; nothing that a step left at the path is opened."""
-        from runner.cli import forms  # noqa: PLC0415 - templates, by who wants a page
+        from runner.cli import forms  # templates, by who wants a page
 
         try:
             if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
@@ -143,7 +143,7 @@ class Handover:
         """What can go on or be tried again, as a file to upload."""
         if stored.status in {Status.SUCCESS, Status.SKIPPED, None}:
             return ""
-        from runner.cli import launch, parcel  # noqa: PLC0415
+        from runner.cli import launch, parcel
 
         try:
             journal = launch.open_journal(state, os.path.dirname(state), self._warn, self._environ)
@@ -165,8 +165,8 @@ class Handover:
         return path if inside.startswith("..") else inside
 
     def _link(self, stored: Stored) -> str:
-        from runner import intake  # noqa: PLC0415
-        from runner.cli import settings  # noqa: PLC0415
+        from runner import intake
+        from runner.cli import settings
 
         found = settings.read(self._environ)
         target = intake.target(

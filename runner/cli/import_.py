@@ -26,9 +26,9 @@ def take_in(
     file: str, state: str | None, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> str:
     """Import ``file``; the id of its run."""
-    from runner.cli import custody, launch, parcel, places  # noqa: PLC0415
-    from runner.seal import Trust  # noqa: PLC0415
-    from runner.terminal import plain  # noqa: PLC0415
+    from runner.cli import custody, launch, parcel, places
+    from runner.seal import Trust
+    from runner.terminal import plain
 
     found = parcel.read(file, custody.key_of(environ))
     if found.trust is Trust.UNCHECKED:

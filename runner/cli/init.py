@@ -12,7 +12,7 @@ from runner.errors import UsageError
 @click.argument("file", default=NAMES[0])
 def command(file: str) -> int:
     """Write the example; never over a file that is there."""
-    from runner import manifest  # noqa: PLC0415
+    from runner import manifest
 
     try:
         fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)

@@ -63,7 +63,7 @@ def open_journal(
         warn(f"execution {unique_id[:8]} was killed before it could end; it is closed as failed")
     waiting = (gate for stored in journal.waiting() for gate in stored.gates)
     if any(gate.expires and gate.expires < now for gate in waiting):
-        from runner.cli import expiry  # noqa: PLC0415 - 10 ms that are seldom needed
+        from runner.cli import expiry  # 10 ms that are seldom needed
 
         expiry.settle(journal, os.environ if environ is None else environ, warn)
     return journal
@@ -86,7 +86,7 @@ def _ask(setup: Setup, ended: str) -> Request | None:
     """What goes on from a blocked execution at once; None: nothing."""
     if not setup.request.options.ask:
         return None
-    from runner.cli import ask  # noqa: PLC0415
+    from runner.cli import ask
 
     if ask.possible():
         return ask.onward(setup, ended)
@@ -135,7 +135,7 @@ def begin(setup: Setup) -> Begun:
     setup.quiet = setup.quiet or not (target or setup.outer)
     before = request.blocked or request.retried
     if before:
-        from runner.cli import custody  # noqa: PLC0415 - 12 ms that a first run does not need
+        from runner.cli import custody  # 12 ms that a first run does not need
 
         custody.take_over(journal, before, request.plan, request.place, setup.environ)
         setup.engine.pinned = custody.images(journal.results(before.id))
@@ -211,7 +211,7 @@ def _carry_out(setup: Setup) -> tuple[int, str]:
         delivered = backstage.end(interrupted=bool(finished.signal))
         setup.engine.settle(interrupted=bool(finished.signal))
     if setup.environ.get("SIGNALBOX_STATE_KEY"):
-        from runner.cli import custody  # noqa: PLC0415
+        from runner.cli import custody
 
         custody.close(journal, execution.unique_id, setup.environ, setup.voice.warn)
     code = _code(finished, journal, setup.voice)
@@ -226,7 +226,7 @@ def _keepers(setup: Setup, begun: Begun) -> tuple[Observer, ...]:
     request = setup.request
     if not any(job.job.keep for job in request.plan.jobs):
         return ()
-    from runner.cli import custody  # noqa: PLC0415
+    from runner.cli import custody
 
     scope = custody.scope_of(request.place, os.path.dirname(os.path.dirname(begun.runs)))
     execution, warn = begun.execution, setup.voice.warn

@@ -13,11 +13,11 @@ from runner.cli.options import state_option
 @state_option
 def command(last: int, as_json: bool, state: str | None) -> int:
     """List the last executions, newest first."""
-    import msgspec  # noqa: PLC0415
+    import msgspec
 
-    from runner.cli import past, voice  # noqa: PLC0415
-    from runner.execution import clock  # noqa: PLC0415
-    from runner.report.table import table  # noqa: PLC0415
+    from runner.cli import past, voice
+    from runner.execution import clock
+    from runner.report.table import table
 
     journal = past.open_journal(state, os.environ)
     try:

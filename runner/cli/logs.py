@@ -16,7 +16,7 @@ from runner.errors import UsageError
 @state_option
 def command(run: str, job: str | None, state: str | None) -> int:
     """Print what JOB printed, or all jobs one after the other. Secrets are masked."""
-    from runner.cli import past  # noqa: PLC0415
+    from runner.cli import past
 
     journal = past.open_journal(state, os.environ)
     try:

@@ -11,8 +11,8 @@ from runner.cli import entry
 @click.option("--measures-file", type=click.Path(dir_okay=False), help="a flat JSON file")
 def command(levels: tuple[str, ...], measures: tuple[str, ...], measures_file: str | None) -> int:
     """Append the entries to the step's file."""
-    from runner import entries  # noqa: PLC0415
-    from runner.cli import settings  # noqa: PLC0415
+    from runner import entries
+    from runner.cli import settings
 
     said = [f"{k}:{v}" for k, v in entry.from_file(measures_file, "--measures-file").items()]
     found = settings.measures((*measures, *said), "--measures")

@@ -48,7 +48,7 @@ def place(file: str | None) -> Place:
 
 def read(place: Place, shown: str | None = None) -> tuple[bytes, Pipeline]:
     """The text of the file and what it declares; raises ``PipelineFileError``."""
-    from runner import manifest  # noqa: PLC0415 - yaml is loaded by who reads a file
+    from runner import manifest  # yaml is loaded by who reads a file
 
     text = _text(place.file)
     return text, manifest.load(text, shown or os.path.relpath(place.file))
@@ -65,7 +65,7 @@ def state(option: str | None, environ: Mapping[str, str], workspace: str | None 
 
 def top_level(directory: str) -> str | None:
     """The top of the git work tree that holds ``directory``, without asking git."""
-    from runner import commit  # noqa: PLC0415
+    from runner import commit
 
     return commit.top_level(directory)
 

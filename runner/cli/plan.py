@@ -23,8 +23,8 @@ def command(
     state: str | None,
 ) -> int:
     """Say what would run, in order; run nothing."""
-    from runner import plan  # noqa: PLC0415
-    from runner.cli import containers, places, rehearsal, settings  # noqa: PLC0415
+    from runner import plan
+    from runner.cli import containers, places, rehearsal, settings
 
     del state
     spot = places.place(file)

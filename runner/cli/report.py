@@ -20,7 +20,7 @@ def command(run: str, state: str | None, **files: str | None) -> int:
 
     With no file named: the page, beside the execution's logs; its path is printed.
     """
-    from runner.cli import forms, past  # noqa: PLC0415
+    from runner.cli import forms, past
 
     journal = past.open_journal(state, os.environ)
     try:

@@ -32,9 +32,9 @@ def command(
     signalbox reproduce --run                    the first step that failed in the last run
     signalbox reproduce 1f3a --job test --step 2
     """
-    import msgspec  # noqa: PLC0415
+    import msgspec
 
-    from runner.cli import again, recipe  # noqa: PLC0415
+    from runner.cli import again, recipe
 
     found = recipe.look(run, job, steps, state, os.environ)
     if as_json:

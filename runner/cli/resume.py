@@ -32,7 +32,7 @@ def command(
     signalbox resume --approve approve
     signalbox resume 1f3a --reject approve --reason "not on a Friday"
     """
-    from runner.cli import answer, launch, settings  # noqa: PLC0415
+    from runner.cli import answer, launch, settings
 
     said = answer.Said(
         approved=approved,

@@ -30,9 +30,9 @@ def command(
     signalbox retry                  what failed, was canceled or did not start
     signalbox retry 1f3a --from test one job
     """
-    from runner.cli import attempt, launch  # noqa: PLC0415
-    from runner.errors import UsageError  # noqa: PLC0415
-    from runner.plan import Again  # noqa: PLC0415
+    from runner.cli import attempt, launch
+    from runner.errors import UsageError
+    from runner.plan import Again
 
     if failed + bool(jobs) + everything > 1:
         raise UsageError("--failed, --from and --all exclude each other", "say one of them")

@@ -37,8 +37,8 @@ def command(
     signalbox run --job test -p OS=slim    one job and what it needs
     signalbox run --only lint              one job alone
     """
-    from runner import plan  # noqa: PLC0415
-    from runner.cli import launch, places, settings  # noqa: PLC0415
+    from runner import plan
+    from runner.cli import launch, places, settings
 
     place = places.place(file)
     text, pipeline = places.read(place)
@@ -55,7 +55,7 @@ def command(
         options=launch.options(started),
     )
     if dry_run:
-        from runner.cli import rehearsal  # noqa: PLC0415
+        from runner.cli import rehearsal
 
         return rehearsal.show(request, os.environ, as_json=as_json)
     return launch.run(request, os.environ)

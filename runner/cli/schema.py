@@ -8,7 +8,7 @@ import click
 @click.command("schema", help="Print the JSON Schema of the pipeline file.")
 def command() -> int:
     """Print it."""
-    from runner import manifest  # noqa: PLC0415
+    from runner import manifest
 
     click.echo(json.dumps(manifest.schema(), indent=2))
     return 0

@@ -60,8 +60,8 @@ def picture(journal: Journal, execution: str, look: Callable[[], Look]) -> Calla
     """Draws an execution that has just ended."""
 
     def draw() -> list[str]:
-        from runner import report  # noqa: PLC0415 - at the end
-        from runner.report import tree  # noqa: PLC0415
+        from runner import report  # at the end
+        from runner.report import tree
 
         rows = journal.events(execution)
         told = (row for row in rows if row.final or row.state is not State.SUPERSEDED)

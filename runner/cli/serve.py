@@ -39,7 +39,7 @@ def command(
     port: int, host: str, token_file: str | None, forward: bool, states: tuple[str, ...]
 ) -> int:
     """Take pipeline events as Datadog's intake does, and show them in a browser."""
-    from runner.cli import places  # noqa: PLC0415
+    from runner.cli import places
 
     serving = _serving()
     places_of_state = [places.state(state, os.environ) for state in states or (None,)]
@@ -54,7 +54,7 @@ def command(
 
 def _serving() -> ModuleType:
     try:
-        from runner.cli import serving  # noqa: PLC0415
+        from runner.cli import serving
     except ModuleNotFoundError as error:
         if (error.name or "runner").partition(".")[0] == "runner":
             raise
@@ -111,15 +111,15 @@ def _listen(host: str, port: int, token: str) -> socket.socket:
 
 
 def _is_loopback(address: str) -> bool:
-    import ipaddress  # noqa: PLC0415
+    import ipaddress
 
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def _target() -> "Target":
     """Where the relay delivers to; raises ``UsageError`` when nowhere."""
-    from runner.cli import settings  # noqa: PLC0415
-    from runner.intake import target  # noqa: PLC0415
+    from runner.cli import settings
+    from runner.intake import target
 
     found = settings.read(os.environ)
     to = target(

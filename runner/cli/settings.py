@@ -137,7 +137,7 @@ def masked(environ: Mapping[str, str]) -> tuple[str, ...]:
             text = file.read(_MASKS)
     except OSError:
         return ()
-    from runner import entries  # noqa: PLC0415 - by who needs it
+    from runner import entries  # by who needs it
 
     return entries.masks(text)
 

@@ -90,7 +90,7 @@ class Setup:
         """Who hands our events to the run around us."""
         if self.outer is None:
             return None
-        from runner.cli.relay import Relay  # noqa: PLC0415
+        from runner.cli.relay import Relay
 
         return Relay(self.outer, self._salt, self.voice.warn)
 
@@ -99,7 +99,7 @@ class Setup:
         settings = self.settings
         if self.request.options.local or self.outer or not (settings.key or settings.intake_url):
             return None
-        from runner import intake  # noqa: PLC0415
+        from runner import intake
 
         return intake.target(
             site=settings.site,
@@ -135,7 +135,7 @@ class Setup:
         )
 
     def _downstream(self, outer: environment.Outer) -> str:
-        from runner import outbox  # noqa: PLC0415 - by who needs it
+        from runner import outbox  # by who needs it
 
         return outbox.unique_id(outer.pipeline, (self._salt,))
 

@@ -13,10 +13,10 @@ from runner.cli.options import run_argument, state_option
 @state_option
 def command(run: str, as_json: bool, state: str | None) -> int:
     """Show an execution: its jobs and steps with their times, what waits, what was delivered."""
-    import msgspec  # noqa: PLC0415
+    import msgspec
 
-    from runner.cli import past, voice  # noqa: PLC0415
-    from runner.report import tree  # noqa: PLC0415
+    from runner.cli import past, voice
+    from runner.report import tree
 
     journal = past.open_journal(state, os.environ)
     try:

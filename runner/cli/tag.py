@@ -11,8 +11,8 @@ from runner.cli import entry
 @click.option("--tags-file", type=click.Path(dir_okay=False), help="a flat JSON file of tags")
 def command(levels: tuple[str, ...], tags: tuple[str, ...], tags_file: str | None) -> int:
     """Append the entries to the step's file."""
-    from runner import entries  # noqa: PLC0415
-    from runner.cli.settings import pairs  # noqa: PLC0415
+    from runner import entries
+    from runner.cli.settings import pairs
 
     found = pairs(tags, "--tags") | entry.from_file(tags_file, "--tags-file")
     lines = [

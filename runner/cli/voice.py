@@ -107,7 +107,7 @@ class Voice:
         """The console of a run, live where a person sits before a terminal."""
         if folds or not screen.wanted(self._environ, self._look):
             return self.console(scene, folds)
-        from runner.console.live import Live, Place  # noqa: PLC0415
+        from runner.console.live import Live, Place
 
         place = Place(scene=scene, look=self._look, clock=clock, stream=_stream())
         live = self._console = self._live = Live(place)
@@ -183,7 +183,7 @@ class Voice:
             console.say(f"{delivered.sent} events{lines} delivered to {target.place}")
         if delivered.message:
             console.warn(delivered.message)
-        from runner import intake  # noqa: PLC0415
+        from runner import intake
 
         page = intake.link(target, execution.unique_id)
         if page and delivered.sent:

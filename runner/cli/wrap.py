@@ -100,7 +100,7 @@ def _further(
     outer: environment.Outer,
 ) -> int:
     """In a step of another run: the command is a further step of that job, and no pipeline."""
-    from runner.cli import relay  # noqa: PLC0415 - by who needs it
+    from runner.cli import relay  # by who needs it
 
     clock, end_of, settings = executions.clock(), _End(), environment.read(environ)
     found = environment.secrets(environ, settings.secrets)
@@ -130,7 +130,7 @@ def _further(
 
 
 def _why(ended: Exit, tail: bytes) -> Failure:
-    from runner import failure  # noqa: PLC0415 - 3 ms that a good end does not need
+    from runner import failure  # 3 ms that a good end does not need
 
     return failure.explain(ended, tail[-failure.TAIL :], limit=None).failure
 
