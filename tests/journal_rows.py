@@ -38,7 +38,7 @@ def header(
         envelope=encode(Envelope(provider_name="signalbox", service="docs")),
         binding=binding,
         owner=owner,
-        workspace="/work",
+        workspace="/repo",
         file="pipeline.yml",
         digest="0" * 64,
         source=b"name: Docs\n",

@@ -40,7 +40,7 @@ def printed(name: str) -> bytes:
 def read(name: str, before: bytes = b"", after: bytes = b"") -> Explained:
     output = before + printed(name) + after
     ended = Exit(code=EXPECTED[name].code)
-    return explain(ended, output, workspace="/work/app", directory="/work/app")
+    return explain(ended, output, workspace="/repo/app", directory="/repo/app")
 
 
 def test_the_corpus_is_whole_and_most_of_it_was_really_printed() -> None:
@@ -80,7 +80,7 @@ def test_what_was_survived_before_changes_nothing(name: str, survived: str) -> N
 @pytest.mark.parametrize("name", ROWS)
 def test_who_repeats_that_something_failed_changes_nothing(name: str) -> None:
     after = (
-        b"make[1]: *** [Makefile:7: check] Error 1\nmake[1]: Leaving directory '/work/app'\n"
+        b"make[1]: *** [Makefile:7: check] Error 1\nmake[1]: Leaving directory '/repo/app'\n"
         b"make: *** [Makefile:2: all] Error 2\nerror Command failed with exit code 2.\n"
     )
     alone, both = read(name), read(name, after=after)
@@ -128,14 +128,14 @@ def test_the_cause_stands_before_what_it_led_to() -> None:
 
 
 def test_a_place_is_told_from_the_workspace() -> None:
-    output = b"src/main.c:3:5: error: no\n/work/app/lib/x.c:1:1: error: no\n"
+    output = b"src/main.c:3:5: error: no\n/repo/app/lib/x.c:1:1: error: no\n"
     ended = Exit(code=1)
     assert explain(ended, output).place == "src/main.c:3"
-    inside = explain(ended, output, workspace="/work/app", directory="/work/app/sub")
+    inside = explain(ended, output, workspace="/repo/app", directory="/repo/app/sub")
     assert inside.place == "sub/src/main.c:3"
-    outside = explain(ended, output, workspace="/work/app", directory="/elsewhere")
+    outside = explain(ended, output, workspace="/repo/app", directory="/elsewhere")
     assert outside.place == "/elsewhere/src/main.c:3"
-    absolute = explain(ended, output[26:], workspace="/work/app/", directory="/work/app")
+    absolute = explain(ended, output[26:], workspace="/repo/app/", directory="/repo/app")
     assert absolute.place == "lib/x.c:1"
 
 
@@ -160,7 +160,7 @@ def pieces(draw: st.DrawFn) -> bytes:
 def test_P8_whatever_of_it_came_out_the_event_is_text_within_its_limits(
     parts: list[bytes], code: int
 ) -> None:
-    explained = explain(Exit(code=code), b"".join(parts)[-TAIL:], workspace="/work/app")
+    explained = explain(Exit(code=code), b"".join(parts)[-TAIL:], workspace="/repo/app")
     failure = explained.failure
     assert 0 < len(failure.message) <= MESSAGE_LIMIT
     assert len(failure.stack or "") <= STACK_LIMIT

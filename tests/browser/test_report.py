@@ -69,7 +69,7 @@ def whole() -> Told:
     )
     envelope = Envelope(provider_name="signalbox", service="docs", env="ci")
     told = tell(events, msgspec.structs.replace(beside, envelope=envelope, chain=chain))
-    node = Node(hostname="build-7", name="large", labels=("linux", "x64"), workspace="/work")
+    node = Node(hostname="build-7", name="large", labels=("linux", "x64"), workspace="/repo")
     questions = tell(*cases.blocked()).questions
     return msgspec.structs.replace(told, node=node, questions=questions)
 
