@@ -15,29 +15,17 @@ from typing import Final
 
 import pytest
 
+from tests import left_out
 from tests.conftest import Workspace, have
 
-_LEFT_OUT = pytest.StashKey[int]()
 _SHELL: Final = "bash --noprofile --norc"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs tmux where there is none."""
-    if have("tmux") or os.environ.get("CI") == "true":
-        return
-    mine = [item for item in items if "tmux" in getattr(item, "fixturenames", ())]
-    items[:] = [item for item in items if item not in mine]
-    config.hook.pytest_deselected(items=mine)
-    config.stash[_LEFT_OUT] = len(mine)
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Say what was left out."""
-    if left_out := config.stash.get(_LEFT_OUT, 0):
-        terminalreporter.section("left out", yellow=True)
-        terminalreporter.line(f"{left_out} tests of the terminal need tmux: apt install tmux")
+    if not (have("tmux") or os.environ.get("CI") == "true"):
+        mine = [item for item in items if "tmux" in getattr(item, "fixturenames", ())]
+        left_out.leave(config, items, mine, "tests of the terminal need tmux: apt install tmux")
 
 
 class Tmux:

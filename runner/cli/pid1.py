@@ -18,8 +18,9 @@ import signal
 from typing import Final
 
 _PR_SET_DUMPABLE: Final = 4  # linux/prctl.h
-_SI_KERNEL: Final = 0x80  # asm-generic/siginfo.h
-_FORWARDED: Final = (
+SI_KERNEL: Final = 0x80  # asm-generic/siginfo.h
+"""Who sent what was typed at a terminal: to the whole process group, a child's too."""
+PASSED: Final = (
     signal.SIGINT,
     signal.SIGTERM,
     signal.SIGHUP,
@@ -27,6 +28,7 @@ _FORWARDED: Final = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+"""All that somebody in front of a command may be sent for it."""
 
 
 def guard() -> bool:
@@ -42,7 +44,7 @@ def guard() -> bool:
 
 
 def _fork() -> None:
-    watched = {*_FORWARDED, signal.SIGCHLD}
+    watched = {*PASSED, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     child = os.fork()
     if child:
@@ -58,7 +60,7 @@ def _init(child: int, watched: set[signal.Signals]) -> int:
     while True:
         arrived = signal.sigwaitinfo(watched)
         if arrived.si_signo != signal.SIGCHLD:
-            if arrived.si_code != _SI_KERNEL:
+            if arrived.si_code != SI_KERNEL:
                 os.kill(child, arrived.si_signo)
             continue
         code = _reap(child)

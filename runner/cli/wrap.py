@@ -19,6 +19,7 @@ from runner import execution as executions
 from runner import plan
 from runner.cli import defect, launch, places
 from runner.cli import settings as environment
+from runner.cli.pid1 import PASSED, SI_KERNEL
 from runner.cli.request import Options, Request
 from runner.cli.setup import Setup
 from runner.engine import Engine, Surroundings
@@ -32,17 +33,6 @@ from runner.redact import Masker
 
 _TITLE: Final = 80
 """Characters of a command line that name a step."""
-_PASSED: Final = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
-"""All that a wrapper may be sent. Those the caller ignores (``nohup``) stay ignored."""
-_SI_KERNEL: Final = 0x80  # asm-generic/siginfo.h
-"""Who sent what was typed at the terminal: to the whole process group, the command's too."""
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +184,8 @@ class _Dark:
 
 def _foreground(arguments: Sequence[str]) -> Foreground:
     """The command, not started yet; from now on signals are its own."""
-    watched = {number for number in _PASSED if signal.getsignal(number) is not signal.SIG_IGN}
+    # Those that the caller ignores (``nohup``) stay ignored.
+    watched = {number for number in PASSED if signal.getsignal(number) is not signal.SIG_IGN}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would take the exit code with it
     foreground = Foreground(arguments, before)
@@ -206,4 +197,4 @@ def _pass_on(watched: set[signal.Signals], foreground: Foreground) -> None:
     """The thread that waits for signals: only so it is known who sent them."""
     while True:
         arrived = signal.sigwaitinfo(watched)
-        foreground.pass_on(arrived.si_signo, typed=arrived.si_code == _SI_KERNEL)
+        foreground.pass_on(arrived.si_signo, typed=arrived.si_code == SI_KERNEL)

@@ -38,9 +38,9 @@ class Intake:
 
     def __init__(self, to: Target, *, environ: Mapping[str, str], version: str) -> None:
         # Here, because they take 75 ms of CPU that must not stand before the first step.
-        import requests.adapters  # noqa: PLC0415
+        import requests.adapters  # noqa: PLC0415 - as said
 
-        from runner.intake import answers, way  # noqa: PLC0415
+        from runner.intake import answers, way  # noqa: PLC0415 - they import it, too
 
         self._answers = answers
         self._requests = requests

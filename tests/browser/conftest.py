@@ -13,9 +13,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests import left_out
 from tests.browser import chromium
 
-_LEFT_OUT = pytest.StashKey[int]()
+_WHY = "tests of pages need Chromium: apt-get install chromium does (CI=true, too)"
+
 PATIENCE = 15_000
 """Milliseconds in which a page does what it is asked, on a machine with other work."""
 expect.set_options(timeout=PATIENCE)
@@ -26,24 +28,10 @@ Open = Callable[..., Page]
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs a browser when there is none; let it run last if there is."""
     mine = [item for item in items if item.get_closest_marker("browser")]
-    others = [item for item in items if not item.get_closest_marker("browser")]
     if chromium.path() or os.environ.get("CI") == "true":
-        items[:] = others + mine
-        return
-    items[:] = others
-    config.hook.pytest_deselected(items=mine)
-    config.stash[_LEFT_OUT] = len(mine)
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Say what was left out."""
-    if left_out := config.stash.get(_LEFT_OUT, 0):
-        terminalreporter.section("left out", yellow=True)
-        terminalreporter.line(
-            f"{left_out} tests of pages need Chromium: apt-get install chromium does (CI=true, too)"
-        )
+        left_out.last(items, mine)
+    else:
+        left_out.leave(config, items, mine, _WHY)
 
 
 @pytest.fixture(scope="session")

@@ -9,33 +9,22 @@ from typing import Final
 
 import pytest
 
+from tests import left_out
 from tests.container import build, engine
 
-_LEFT_OUT: Final = pytest.StashKey[int]()
+_WHY: Final = (
+    "tests of containers need a Docker engine: "
+    "SIGNALBOX_TEST_ENGINE=1 make test starts one (CI=true installs it, too)"
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs an engine unless one is wanted; let it run last if it is."""
     mine = [item for item in items if item.get_closest_marker("engine")]
-    others = [item for item in items if not item.get_closest_marker("engine")]
     if engine.wanted():
-        items[:] = others + mine
-        return
-    items[:] = others
-    config.hook.pytest_deselected(items=mine)
-    config.stash[_LEFT_OUT] = len(mine)
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Say what was left out."""
-    if left_out := config.stash.get(_LEFT_OUT, 0):
-        terminalreporter.section("left out", yellow=True)
-        terminalreporter.line(
-            f"{left_out} tests of containers need a Docker engine: "
-            "SIGNALBOX_TEST_ENGINE=1 make test starts one (CI=true installs it, too)"
-        )
+        left_out.last(items, mine)
+    else:
+        left_out.leave(config, items, mine, _WHY)
 
 
 @pytest.fixture(scope="session")
