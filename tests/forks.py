@@ -18,7 +18,7 @@ _SERVER = """
 import json, os, sys
 import git
 from runner import delivery, intake, manifest, report
-from runner.cli import COMMANDS, answer, ask, attempt, custody, expiry, launch, past, voice
+from runner.cli import answer, ask, attempt, custody, expiry, launch, past, voice
 from runner.cli import clean, flush, list, resume, retry, run as _, show
 from runner.cli import run
 from runner.providers import github, local

@@ -20,6 +20,7 @@ from runner.cli.inputs import NEW, Inputs
 from runner.cli.launch import Options, Request
 from runner.cli.ownership import give_back
 from runner.cli.places import Place
+from runner.cli.sidecar import Sidecar
 from runner.errors import BLOCKED, SUCCESS, RefusedError, SignalboxError, UsageError
 from runner.journal import Journal, Stored
 from runner.pipeline import Pipeline
@@ -39,7 +40,8 @@ _EVENT_LIMIT: Final = 25 * 1024 * 1024
 
 @click.command("action", hidden=True)
 @click.option("--post", is_flag=True, help="after the job: send what is left")
-def command(post: bool) -> int:
+@click.pass_obj
+def command(sidecar: Sidecar | None, /, post: bool) -> int:
     """Run as an action or a plugin: everything is said by INPUT_* or PLUGIN_* variables."""
     inputs = Inputs(os.environ)
     for name in [name for name in os.environ if name.startswith("PLUGIN_")]:
@@ -49,13 +51,15 @@ def command(post: bool) -> int:
         return _post(inputs, environ)
     handover = Handover(environ, _warn)
     try:
-        return _carry_out(inputs, environ, handover)
+        return _carry_out(inputs, environ, handover, sidecar)
     except SignalboxError as error:
         handover.failed(error)
         raise
 
 
-def _carry_out(inputs: Inputs, environ: Mapping[str, str], handover: Handover) -> int:
+def _carry_out(
+    inputs: Inputs, environ: Mapping[str, str], handover: Handover, sidecar: Sidecar | None
+) -> int:
     asked = inputs.choice("command", *_COMMANDS)
     blocked = inputs.choice("blocked", "success", "failure")
     if inputs.choice("allow-untrusted", "false", "true") == "false":
@@ -64,7 +68,7 @@ def _carry_out(inputs: Inputs, environ: Mapping[str, str], handover: Handover) -
         return _other(asked, inputs, environ, handover)
     _bring(inputs, environ)
     request = _request(inputs, environ)
-    code = launch.run(request, environ)
+    code = launch.run(request, environ, sidecar)
     state = places.state(request.options.state, environ, request.place.workspace)
     handover.write(state, code, inputs["report"])
     return SUCCESS if code == BLOCKED and blocked == "success" else code

@@ -6,10 +6,9 @@ because loading GitPython and requests costs 120 ms of CPU: that belongs beside 
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from runner import __version__
 from runner.cli.settings import Settings
 from runner.execution import Clock
 from runner.journal import Journal
@@ -17,7 +16,7 @@ from runner.notice import Notice, StepStarted
 
 if TYPE_CHECKING:  # loaded beside the first step
     from runner.delivery import Delivered, Delivery, LogDelivery
-    from runner.intake import Target
+    from runner.intake import Target, Wire
 
 GIT_PATIENCE: Final = 2.0
 """Seconds that delivery waits for the commit at the end before it is settled as absent."""
@@ -34,14 +33,14 @@ class Backstage:
         journal: Journal,
         execution: str,
         read_git: Callable[[], bytes | None],
+        connect: Callable[["Target"], "Wire"],
         target: "Target | None",
-        environ: Mapping[str, str],
         settings: Settings,
         warn: Callable[[str], None],
         clock: Clock,
     ) -> None:
         self._journal, self._execution, self._read_git = journal, execution, read_git
-        self._target, self._environ, self._settings = target, environ, settings
+        self._connect, self._target, self._settings = connect, target, settings
         self._warn, self._clock = warn, clock
         self._thread = threading.Thread(target=self._work, name="backstage", daemon=True)
         self._commit: bytes | None = None
@@ -86,11 +85,10 @@ class Backstage:
 
     def _deliver(self, target: "Target") -> "Delivery":
         from runner.delivery import Delivery
-        from runner.intake import Intake
 
         return Delivery(
             self._journal.twin,
-            lambda: Intake(target, environ=self._environ, version=__version__),
+            lambda: self._connect(target),
             execution=self._execution,
             binding=target.binding,
             warn=self._warn,
@@ -110,7 +108,7 @@ class Backstage:
             return None
         logs = LogDelivery(
             self._journal.twin,
-            lambda: intake.Intake(to, environ=self._environ, version=__version__),
+            lambda: self._connect(to),
             execution=self._execution,
             binding=target.binding,
             warn=self._warn,

@@ -5,6 +5,7 @@ import os
 import click
 
 from runner.cli.options import state_option, told_options
+from runner.cli.sidecar import Sidecar
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
@@ -14,8 +15,15 @@ from runner.cli.options import state_option, told_options
 @told_options
 @state_option
 @click.argument("arguments", nargs=-1, required=True, metavar="-- COMMAND…")
+@click.pass_obj
 def command(
-    name: str, job: str, pipeline: str, arguments: tuple[str, ...], **started: object
+    sidecar: Sidecar | None,
+    /,
+    name: str,
+    job: str,
+    pipeline: str,
+    arguments: tuple[str, ...],
+    **started: object,
 ) -> int:
     """Run one command as a step. Exit code, streams and terminal are its own.
 
@@ -26,6 +34,8 @@ def command(
     from runner.cli import request, wrap
 
     environ = dict(os.environ)
+    if sidecar:
+        sidecar.foresee(os.getcwd(), environ)
     options = request.options(started)
     named = wrap.names(arguments, environ, step=name, job=job, pipeline=pipeline)
-    return wrap.run(arguments, named, options, environ)
+    return wrap.run(arguments, named, options, environ, sidecar)

@@ -20,6 +20,7 @@ from runner.cli.identity import owner
 from runner.cli.ownership import give_back
 from runner.cli.request import Options, Request, link, options
 from runner.cli.setup import Setup
+from runner.cli.sidecar import Sidecar
 from runner.cli.voice import Voice
 from runner.commit import Pin
 from runner.engine import Engine
@@ -69,13 +70,13 @@ def open_journal(
     return journal
 
 
-def run(request: Request, environ: Mapping[str, str]) -> int:
+def run(request: Request, environ: Mapping[str, str], sidecar: Sidecar | None = None) -> int:
     """Carry the request out, and what a person at the terminal makes of it; the exit code."""
     environ = dict(environ)  # the process's own is emptied of what steps may not see
     onward: Request | None = request
     code = errors.SUCCESS
     while onward:
-        setup = Setup(onward, environ)
+        setup = Setup(onward, environ, sidecar)
         setup.engine.reach()
         code, ended = _carry_out(setup)
         onward = _ask(setup, ended) if code == errors.BLOCKED else None
@@ -130,7 +131,7 @@ def begin(setup: Setup) -> Begun:
         setup.voice.warn,
         setup.environ,
     )
-    pin = commit.pin(request.place.directory, setup.environ)
+    pin = setup.pin()
     target = setup.target()
     setup.quiet = setup.quiet or not (target or setup.outer)
     before = request.blocked or request.retried
@@ -145,7 +146,7 @@ def begin(setup: Setup) -> Begun:
         execution=execution.unique_id,
         read_git=setup.git_reader(pin),
         target=target,
-        environ=setup.environ,
+        connect=setup.connect,
         settings=setup.settings,
         warn=setup.voice.warn,
         clock=setup.clock,

@@ -5,6 +5,7 @@ import os
 import click
 
 from runner.cli.options import ask_option, run_argument, started_options, state_option
+from runner.cli.sidecar import Sidecar
 
 
 @click.command("resume")
@@ -17,7 +18,10 @@ from runner.cli.options import ask_option, run_argument, started_options, state_
 @ask_option
 @started_options
 @state_option
+@click.pass_obj
 def command(
+    sidecar: Sidecar | None,
+    /,
     run: str,
     approved: tuple[str, ...],
     rejected: tuple[str, ...],
@@ -43,4 +47,4 @@ def command(
     request = answer.request(
         run, said, launch.options(started), os.environ, accept_changed=accept_changed
     )
-    return launch.run(request, os.environ)
+    return launch.run(request, os.environ, sidecar)

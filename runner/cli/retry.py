@@ -5,6 +5,7 @@ import os
 import click
 
 from runner.cli.options import ask_option, run_argument, started_options, state_option
+from runner.cli.sidecar import Sidecar
 
 
 @click.command("retry")
@@ -16,7 +17,10 @@ from runner.cli.options import ask_option, run_argument, started_options, state_
 @ask_option
 @started_options
 @state_option
+@click.pass_obj
 def command(
+    sidecar: Sidecar | None,
+    /,
     run: str,
     failed: bool,
     jobs: tuple[str, ...],
@@ -40,4 +44,4 @@ def command(
     request = attempt.request(
         run, again, launch.options(started), os.environ, accept_changed=accept_changed
     )
-    return launch.run(request, os.environ)
+    return launch.run(request, os.environ, sidecar)

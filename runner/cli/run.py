@@ -5,6 +5,7 @@ import os
 import click
 
 from runner.cli.options import TIME, ask_option, started_options, state_option
+from runner.cli.sidecar import Sidecar
 
 
 @click.command("run")
@@ -19,7 +20,10 @@ from runner.cli.options import TIME, ask_option, started_options, state_option
 @ask_option
 @started_options
 @state_option
+@click.pass_obj
 def command(
+    sidecar: Sidecar | None,
+    /,
     file: str | None,
     parameters: tuple[str, ...],
     jobs: tuple[str, ...],
@@ -41,6 +45,8 @@ def command(
     from runner.cli import launch, places, settings
 
     place = places.place(file)
+    if sidecar:
+        sidecar.foresee(place.directory, os.environ)
     text, pipeline = places.read(place)
     given = settings.assignments(parameters, "-p")
     selection = plan.Selection(jobs=jobs, only=only)
@@ -58,4 +64,4 @@ def command(
         from runner.cli import rehearsal
 
         return rehearsal.show(request, os.environ, as_json=as_json)
-    return launch.run(request, os.environ)
+    return launch.run(request, os.environ, sidecar)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from runner import commit, errors, event, providers, recorder
+from runner import __version__, commit, errors, event, providers, recorder
 from runner import execution as executions
 from runner.cli import containers, pid1, screen
 from runner.cli import settings as environment
 from runner.cli.identity import actor, hostname, identity, owner
 from runner.cli.request import Request
+from runner.cli.sidecar import Sidecar
 from runner.cli.voice import Folding, Voice
 from runner.commit import Pin
 from runner.console import Console, Scene, again
@@ -30,7 +31,7 @@ from runner.redact import Masker
 
 if TYPE_CHECKING:  # loaded on a terminal, and when there is a key
     from runner.console.live import Live
-    from runner.intake import Target
+    from runner.intake import Target, Wire
 
 SWITCH: Final = 0.002
 """Seconds after which a thread gives way to another. The usual 5 ms are what a step would wait for
@@ -41,8 +42,11 @@ each of the imports that go on beside it.
 class Setup:
     """One execution that is about to begin."""
 
-    def __init__(self, request: Request, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, request: Request, environ: Mapping[str, str], sidecar: Sidecar | None = None
+    ) -> None:
         self.request, self.environ = request, dict(environ)
+        self.sidecar = sidecar or Sidecar()
         environment.forget(os.environ)
         sys.setswitchinterval(SWITCH)
         self.settings = environment.read(self.environ)
@@ -289,12 +293,21 @@ class Setup:
 
         def read() -> bytes | None:
             overrides = providers.overrides(self.environ)
-            git, warnings = commit.read(pin, self._host.host.git, overrides, self.environ)
+            ci = self._host.host.git
+            git, warnings = self.sidecar.read(pin, ci, overrides, self.environ)
             for warning in () if self.quiet else warnings:
                 self.voice.warn(warning)
             return event.encode(git) if git else None
 
         return read
+
+    def pin(self) -> Pin | None:
+        """The commit that is under test."""
+        return self.sidecar.pin(self.request.place.directory, self.environ)
+
+    def connect(self, target: "Target") -> "Wire":
+        """The way to an intake."""
+        return self.sidecar.intake(target, self.environ, __version__)
 
     def parallel(self) -> int:
         """Jobs at once."""

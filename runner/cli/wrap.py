@@ -22,6 +22,7 @@ from runner.cli import settings as environment
 from runner.cli.pid1 import PASSED, SI_KERNEL
 from runner.cli.request import Options, Request
 from runner.cli.setup import Setup
+from runner.cli.sidecar import Sidecar
 from runner.engine import Engine, Surroundings
 from runner.event import Failure, Status, StepEvent, encode
 from runner.execution import rfc3339
@@ -53,13 +54,17 @@ def names(
 
 
 def run(
-    arguments: Sequence[str], called: Names, options: Options, environ: Mapping[str, str]
+    arguments: Sequence[str],
+    called: Names,
+    options: Options,
+    environ: Mapping[str, str],
+    sidecar: Sidecar | None = None,
 ) -> int:
     """Carry the command out; its exit code, and one of ours only when it could not begin."""
     settings = environment.read(environ)
     if settings.outer and not options.local:
         return _further(arguments, called, options, environ, settings.outer)
-    setup = Setup(_request(called, options), environ)
+    setup = Setup(_request(called, options), environ, sidecar)
     begun = launch.begin(setup)
     setup.quiet = begun.target is None
     foreground = _foreground(arguments)

@@ -14,7 +14,7 @@ from runner.delivery.logs import flush as flush_logs
 from runner.delivery.logs import left as lines_left
 from runner.delivery.sender import Delivered, Outbox, Pace, Sender, Turn, request
 from runner.execution import Clock
-from runner.intake import Intake
+from runner.intake import Wire
 from runner.journal import Journal
 from runner.notice import Notice
 
@@ -42,7 +42,7 @@ class Delivery:
     def __init__(
         self,
         journal_twin: Callable[[], Journal],
-        connect: Callable[[], Intake],
+        connect: Callable[[], Wire],
         *,
         execution: str,
         binding: str,
@@ -68,7 +68,7 @@ class Delivery:
         self._wake = threading.Event()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="delivery", daemon=True)
-        self._intake: Intake | None = None
+        self._intake: Wire | None = None
         self._sender: Sender | None = None
         self._result: Delivered | None = None
         self._trouble = ""
@@ -270,7 +270,7 @@ class Delivery:
 
 def flush(
     journal: Journal,
-    intake: Intake,
+    intake: Wire,
     *,
     binding: str,
     run: str = "",
@@ -278,7 +278,7 @@ def flush(
     sleep: Callable[[float], None],
     warn: Callable[[str], None],
     pace: Pace | None = None,
-    logs: Intake | None = None,
+    logs: Wire | None = None,
 ) -> Delivered:
     """Send what waits, in the foreground: of one run, which is adopted if it was local or of
     another site or key, or of all that are of this one. ``UsageError`` for an unknown run. With

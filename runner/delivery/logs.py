@@ -16,7 +16,7 @@ import msgspec
 from runner.delivery.lines import RECORDS, SIZE, LogFile, Piece, piece
 from runner.delivery.sender import AGE, Delivered, Pace, Turn, backoff
 from runner.execution import Clock
-from runner.intake import Intake, Reply, Verdict
+from runner.intake import Reply, Verdict, Wire
 from runner.journal import Cursor, JobLog, Journal
 
 JOB_RECORDS: Final = 2_000_000
@@ -37,7 +37,7 @@ class LogSender:
     def __init__(
         self,
         journal: Journal,
-        intake: Intake,
+        intake: Wire,
         *,
         binding: str,
         clock: Clock,
@@ -194,7 +194,7 @@ class LogDelivery:
     def __init__(
         self,
         journal_twin: Callable[[], Journal],
-        connect: Callable[[], Intake],
+        connect: Callable[[], Wire],
         *,
         execution: str,
         binding: str,
@@ -213,7 +213,7 @@ class LogDelivery:
         self._ending = threading.Event()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="logs", daemon=True)
-        self._intake: Intake | None = None
+        self._intake: Wire | None = None
         self._sender: LogSender | None = None
 
     def start(self) -> None:

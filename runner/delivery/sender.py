@@ -13,7 +13,7 @@ from typing import Final, Protocol, assert_never
 import msgspec
 
 from runner.execution import SECOND, Clock
-from runner.intake import Intake, Reply, Verdict
+from runner.intake import Reply, Verdict, Wire
 from runner.journal import Pending, State, Tally
 
 EVENTS: Final = 1000
@@ -116,7 +116,7 @@ class Sender:
     def __init__(
         self,
         journal: Outbox,
-        intake: Intake,
+        intake: Wire,
         *,
         binding: str,
         clock: Clock,

@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from runner.intake.reply import Reply, Verdict
 from runner.intake.target import SITES, Secret, Target, link, logs, target
@@ -18,7 +18,18 @@ from runner.intake.target import SITES, Secret, Target, link, logs, target
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["SITES", "Intake", "Reply", "Secret", "Target", "Verdict", "link", "logs", "target"]
+__all__ = [
+    "SITES",
+    "Intake",
+    "Reply",
+    "Secret",
+    "Target",
+    "Verdict",
+    "Wire",
+    "link",
+    "logs",
+    "target",
+]
 
 BODY_LIMIT: Final = 65536
 """Bytes of an answer that are read, after decoding: N31, N32."""
@@ -31,6 +42,19 @@ _PIECE: Final = 65536
 """Bytes of a request between two looks at whether it was given up; one may take CONNECT_LIMIT, so
 that lines of 13 KB/s and more are fast enough.
 """
+
+
+class Wire(Protocol):
+    """A way to one intake: ``Intake``, or another process that has one."""
+
+    def send(self, body: bytes, *, within: float) -> Reply:
+        """As ``Intake.send``."""
+
+    def cut(self, after: float) -> None:
+        """As ``Intake.cut``."""
+
+    def close(self) -> None:
+        """As ``Intake.close``."""
 
 
 class Intake:

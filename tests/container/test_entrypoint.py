@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.cli import COMMANDS
+from runner.cli.commands import COMMANDS
 from tests.container.build import ROOT
 
 _OURS = "/opt/venv/bin/python"

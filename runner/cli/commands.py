@@ -1,14 +1,15 @@
-"""The command line: one file per command, loaded when it is called.
+"""The commands: one file each, loaded when it is called.
 
-Owns the error boundary, the only exit, and the list of commands. Imports click alone, so that
-``--help`` is fast; each command imports what it needs (``tests/test_startup.py`` holds the list).
+Owns the list of commands and the error boundary. Imports click alone, so that ``--help`` is fast;
+each command imports what it needs (``tests/test_startup.py`` holds the list).
 """
 
-import os
-import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+if TYPE_CHECKING:
+    from runner.cli.sidecar import Sidecar
 
 COMMANDS: Final = {
     "run": "run a pipeline",
@@ -80,25 +81,12 @@ def commands() -> None:
     """Run declared commands as steps of jobs and report them to Datadog CI Visibility."""
 
 
-def main() -> None:
-    """The one exit of the program."""
-    if os.getpid() == 1:  # in a container, with nobody before us: be the init, and fork
-        from runner.cli.pid1 import guard
-
-        guard()
-    code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has gone (``| head``): nothing is left to say, and nobody to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.exit(code)
-
-
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], beside: "Sidecar | None") -> int:
     """Run one command line; the exit code. The error boundary: no traceback reaches a user."""
     try:
-        result = commands.main(args=arguments, prog_name="signalbox", standalone_mode=False)
+        result = commands.main(
+            args=arguments, prog_name="signalbox", standalone_mode=False, obj=beside
+        )
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
