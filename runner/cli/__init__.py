@@ -1,0 +1,46 @@
+"""The command line: how the program begins, and its only exit.
+
+Owns what comes before anything is loaded: as PID 1 of a container, an init; beside a command that
+carries steps out, a sidecar. Which commands there are is ``commands``'.
+"""
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # loaded by who carries steps out
+    from runner.cli.sidecar import Sidecar
+
+_STEPS = ("run", "resume", "retry", "exec", "action")
+"""The commands that carry steps out."""
+
+
+def main() -> None:
+    """The one exit of the program."""
+    arguments, beside = sys.argv[1:], None
+    steps = arguments[:1] and arguments[0] in _STEPS
+    if steps or os.getpid() == 1:  # in a container, with nobody before us: be the init, and fork
+        from runner.cli import pid1
+
+        pid1.guard()
+    if steps:
+        from runner.cli import sidecar
+
+        beside = sidecar.start()
+    code = run(arguments, beside)
+    with contextlib.suppress(BrokenPipeError):  # the reader has gone (``| head``)
+        sys.stdout.flush()
+    # At once: taking hundreds of modules apart takes 20 ms, and all that matters is on disk.
+    os._exit(code)
+
+
+def run(arguments: list[str], beside: "Sidecar | None" = None) -> int:
+    """Run one command line; the exit code."""
+    from runner.cli import commands
+
+    try:
+        return commands.run(arguments, beside)
+    finally:
+        if beside:
+            beside.close()

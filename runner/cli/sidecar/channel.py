@@ -1,0 +1,134 @@
+"""What the run and its sidecar say to each other, and the pipes it goes through.
+
+Owns the messages and their frames (four bytes of length, MessagePack). Both processes are
+undumpable, and nobody else holds these pipes: a key may go through them.
+"""
+
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from runner.commit import Pin
+from runner.execution import Commit
+from runner.intake import Secret, Target
+
+_HEAD: Final = 4
+"""Bytes that tell a frame's length."""
+_T = TypeVar("_T")
+
+
+class Pinning(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """``commit.pin``, please."""
+
+    directory: str
+    environ: Mapping[str, str]
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """``commit.read``, please."""
+
+    pin: Pin | None
+    ci: Commit
+    overrides: Commit
+    environ: Mapping[str, str]
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """From here on bodies go to this intake."""
+
+    to: Target
+    environ: Mapping[str, str]
+    version: str
+
+
+class Sending(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """``Intake.send``, please."""
+
+    body: bytes
+    within: float
+
+
+class Cutting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """End the attempt under way."""
+
+
+Message = Pinning | Reading | Opening | Sending | Cutting
+
+
+class LostError(Exception):
+    """Nobody is at the other end, or nobody who answers in time."""
+
+
+class Channel:
+    """One end of two pipes. Any thread may ``put``; one takes."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self._source, self._sink = source, sink
+        self._lock = threading.Lock()
+        self._lost = False
+
+    def put(self, message: Any) -> None:
+        """Say something; raises ``LostError``."""
+        text = _encode(message)
+        with self._lock:
+            self._write(len(text).to_bytes(_HEAD) + text)
+
+    def get(self, kind: "type[_T] | Any", within: float | None = None) -> Any:
+        """The next that the other side says, ``within`` seconds if that is given."""
+        size = int.from_bytes(self._read(_HEAD, within))
+        return msgspec.msgpack.decode(self._read(size, within), type=kind, dec_hook=_decoded)
+
+    def close(self) -> None:
+        """Our ends."""
+        for fd in (self._source, self._sink):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def _write(self, frame: bytes) -> None:
+        view = memoryview(frame)
+        try:
+            while view:
+                view = view[os.write(self._sink, view) :]
+        except OSError as error:
+            self._lost = True
+            raise LostError from error
+
+    def _read(self, size: int, within: float | None) -> bytes:
+        """Once nobody answered in time nobody is asked again: the answer would be another's."""
+        found = bytearray()
+        while len(found) < size:
+            if self._lost or not self._ready(within):
+                self._lost = True
+                raise LostError
+            try:
+                piece = os.read(self._source, size - len(found))
+            except OSError as error:
+                raise LostError from error
+            self._lost = not piece
+            found += piece
+        return bytes(found)
+
+    def _ready(self, within: float | None) -> bool:
+        if within is None:
+            return True
+        poll = select.poll()
+        poll.register(self._source, select.POLLIN)
+        return bool(poll.poll(within * 1000))
+
+
+def _hook(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value.reveal()
+    raise NotImplementedError
+
+
+def _decoded(kind: type, value: Any) -> Any:
+    return Secret(value) if kind is Secret else value
+
+
+_encode: Final = msgspec.msgpack.Encoder(enc_hook=_hook).encode

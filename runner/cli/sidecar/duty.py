@@ -1,0 +1,118 @@
+"""What the sidecar does, in its own process, until the run closes its pipes.
+
+Owns loading the two slow libraries at once, and carrying out what the channels ask for. Decides
+nothing: an answer is a value, and what follows from it is the run's.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, MutableMapping
+from queue import SimpleQueue
+from typing import Final, assert_never
+
+from runner import commit
+from runner.cli.settings import forget
+from runner.cli.sidecar.channel import (
+    Channel,
+    Cutting,
+    LostError,
+    Message,
+    Opening,
+    Pinning,
+    Reading,
+    Sending,
+)
+from runner.intake import Intake
+
+_SWITCH: Final = 0.0005
+"""Seconds after which importing gives way to a question."""
+_LOWER: Final = 5
+"""How much nicer than the build we are: it comes first where cores are short."""
+_IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""What a terminal or a CI sends to all of us is for the run, which still needs us at its end."""
+
+
+def serve(
+    channels: tuple[Channel, ...],
+    environ: MutableMapping[str, str],
+    exit_: Callable[[int], None],
+) -> None:
+    """Work until the run is gone."""
+    wanted = _wanted(environ)
+    forget(environ)
+    os.nice(_LOWER)
+    sys.setswitchinterval(_SWITCH)
+    for number in _IGNORED:
+        signal.signal(number, _nothing)  # not SIG_IGN, which git would inherit
+    for channel in channels:
+        threading.Thread(target=_listen, args=(channel, exit_), daemon=True).start()
+    import git  # noqa: F401 - what takes its time, before anybody asks
+
+    if wanted:
+        import requests.adapters  # noqa: F401
+
+        from runner.intake import answers, way  # noqa: F401
+    threading.Event().wait()
+
+
+def _wanted(environ: Mapping[str, str]) -> bool:
+    """Whether something will be sent, as far as that can be told."""
+    return any(map(environ.get, ("DD_API_KEY", "DATADOG_API_KEY", "SIGNALBOX_INTAKE_URL")))
+
+
+def _nothing(*_: object) -> None:
+    """Go on."""
+
+
+def _listen(channel: Channel, exit_: Callable[[int], None]) -> None:
+    """Take what is said; the work is another thread's, so that it can be cut."""
+    desk = _Desk(channel)
+    threading.Thread(target=desk.work, daemon=True).start()
+    try:
+        while True:
+            message = channel.get(Message)
+            if isinstance(message, Cutting):
+                desk.cut()
+            else:
+                desk.queue.put(message)
+    except LostError:
+        exit_(0)  # the run is gone, and with it the reason for us
+
+
+class _Desk:
+    """One channel's work, one thing after the other."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.queue: SimpleQueue[Pinning | Reading | Opening | Sending] = SimpleQueue()
+        self._channel = channel
+        self._intake: Intake | None = None
+
+    def cut(self) -> None:
+        """From another thread: end the attempt under way."""
+        if self._intake:
+            self._intake.cut(0)
+
+    def work(self) -> None:
+        """A defect closes the channel: the run goes on without us."""
+        try:
+            while True:
+                self._carry_out(self.queue.get())
+        except Exception:  # noqa: BLE001 - nobody is there to be told
+            self._channel.close()
+
+    def _carry_out(self, message: Pinning | Reading | Opening | Sending) -> None:
+        match message:
+            case Pinning():
+                self._channel.put(commit.pin(message.directory, message.environ))
+            case Reading():
+                known = (message.ci, message.overrides, message.environ)
+                self._channel.put(commit.read(message.pin, *known))
+            case Opening():
+                self._intake = Intake(message.to, environ=message.environ, version=message.version)
+            case Sending():
+                assert self._intake  # noqa: S101 - opened before
+                self._channel.put(self._intake.send(message.body, within=message.within))
+            case _:
+                assert_never(message)
