@@ -27,7 +27,7 @@ def main() -> None:
     if steps:
         from runner.cli import sidecar
 
-        beside = sidecar.start()
+        beside = sidecar.start(os.environ)
     code = run(arguments, beside)
     with contextlib.suppress(BrokenPipeError):  # the reader has gone (``| head``)
         sys.stdout.flush()

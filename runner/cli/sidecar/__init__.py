@@ -1,22 +1,24 @@
-"""A process beside the run, so that its steps need not wait for what only the reports need.
+"""Two processes beside a run, so that its steps need not wait for what only the reports need.
 
-Owns starting it, asking it and ending it. GitPython and requests are two thirds of all that a run
-loads, and one interpreter loads one thing at a time: so a fork, made once what both need is loaded
-(this module's imports), loads these two on another core, reads the commit and carries bodies to the
-intake. What to send, when, and what an answer means stays with the run. Without it, or once it is
-lost (a step may kill what it likes), the run does the same itself, only later.
+Owns starting them, asking them and ending them. GitPython and requests are two thirds of all that a
+run loads, and one interpreter loads one thing at a time. So two forks, made once what all need is
+loaded (this module's imports), load one of them each, on another core: one reads the commit, one
+carries bodies to the intake. What to send, when, and what an answer means stays with the run.
+Without them, or once they are lost (a step may kill what it likes), the run does the same itself,
+only later.
 
-It has no part in the steps: they are not its children, and it is niced below them.
+They have no part in the steps, which are not their children, and are niced below them.
 """
 
 import contextlib
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from runner import commit
+from runner.cli.settings import forget
 from runner.cli.sidecar import duty
 from runner.cli.sidecar.channel import (
     Channel,
@@ -32,6 +34,8 @@ from runner.event import Git
 from runner.execution import Commit
 from runner.intake import Intake, Reply, Target, Wire
 
+_SENDS: Final = ("DD_API_KEY", "DATADOG_API_KEY", "SIGNALBOX_INTAKE_URL")
+"""One of these is set where something will be sent."""
 _PIN: Final = 5.0
 """Seconds for two calls of git, which end after 2 s each."""
 _LATE: Final = 2.0
@@ -39,19 +43,20 @@ _LATE: Final = 2.0
 
 
 class Sidecar:
-    """The process, as the run sees it; with ``pid`` 0 there is none, and all is done here."""
+    """Both processes, as the run sees them. Of one that is not there its part is done here."""
 
-    def __init__(self, pid: int = 0, pipes: tuple[tuple[int, int], ...] = ()) -> None:
-        self._pid = pid
-        self._channels = tuple(Channel(*pair) for pair in pipes)
+    def __init__(self, commits: "_Fork | None" = None, wires: "_Fork | None" = None) -> None:
+        self._forks = [fork for fork in (commits, wires) if fork]
+        self._commits = commits.channels[0] if commits else None
+        self._wires = wires.channels if wires else None
         self._asked = ""
 
     def foresee(self, directory: str, environ: Mapping[str, str]) -> None:
         """The commit around ``directory`` will be asked for: let it be looked up by then."""
         self._asked = directory
-        if self._channels:
+        if self._commits:
             with contextlib.suppress(LostError):  # which the answer will say, too
-                self._channels[0].put(Pinning(directory=directory, environ=dict(environ)))
+                self._commits.put(Pinning(directory=directory, environ=dict(environ)))
 
     def pin(self, directory: str, environ: Mapping[str, str]) -> Pin | None:
         """``commit.pin``."""
@@ -59,8 +64,8 @@ class Sidecar:
             self.foresee(directory, environ)
         self._asked = ""
         with contextlib.suppress(LostError):
-            if self._channels:
-                pin: Pin | None = self._channels[0].get(Pin | None, _PIN)
+            if self._commits:
+                pin: Pin | None = self._commits.get(Pin | None, _PIN)
                 return pin
         return commit.pin(directory, environ)
 
@@ -69,26 +74,26 @@ class Sidecar:
     ) -> tuple[Git | None, tuple[str, ...]]:
         """``commit.read``."""
         with contextlib.suppress(LostError):
-            if self._channels:
+            if self._commits:
                 asked = Reading(pin=pin, ci=ci, overrides=overrides, environ=dict(environ))
-                self._channels[0].put(asked)
-                git, warnings = self._channels[0].get(tuple[Git | None, tuple[str, ...]])
+                self._commits.put(asked)
+                git, warnings = self._commits.get(tuple[Git | None, tuple[str, ...]])
                 return git, warnings
         return commit.read(pin, ci, overrides, environ)
 
     def intake(self, to: Target, environ: Mapping[str, str], version: str) -> Wire:
         """An ``Intake``; at most one for events and one for log lines."""
-        if not self._channels:
+        if not self._wires:
             return Intake(to, environ=environ, version=version)
-        channel = self._channels[1 if to.carries == "events" else 2]
-        return _Line(channel, to, environ, version)
+        return _Line(self._wires[to.carries != "events"], to, environ, version)
 
     def close(self) -> None:
-        """End it. All that is finished has been told; the rest nobody waits for."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            self._pid = 0
+        """End them. All that is finished has been told; the rest nobody waits for."""
+        for fork in self._forks:
+            os.kill(fork.pid, signal.SIGKILL)
+        for fork in self._forks:
+            os.waitpid(fork.pid, 0)
+        self._forks = []
 
 
 class _Line:
@@ -139,28 +144,45 @@ class _Line:
         return self._here
 
 
-def start() -> Sidecar:
-    """Fork it. Call it before threads start, and once this process is undumpable."""
-    asks, answers = [os.pipe() for _ in range(3)], [os.pipe() for _ in range(3)]
-    try:
-        pid = os.fork()
-    except OSError:  # no process to be had: later, perhaps, for a step
-        return Sidecar()
-    theirs = tuple((ask[0], answer[1]) for ask, answer in zip(asks, answers, strict=True))
-    ours = tuple((answer[0], ask[1]) for ask, answer in zip(asks, answers, strict=True))
-    for fd in (fd for pair in (theirs if pid else ours) for fd in pair):
-        os.close(fd)
-    if pid:
-        return Sidecar(pid, ours)
-    try:
-        _work(theirs)
-    finally:
-        os._exit(1)
+class _Fork:
+    """A process of ours and the channels to it."""
+
+    def __init__(self, load: Callable[[], None], count: int) -> None:
+        """``OSError`` when there is no process to be had."""
+        asks, answers = [os.pipe() for _ in range(count)], [os.pipe() for _ in range(count)]
+        ours = [(answer[0], ask[1]) for ask, answer in zip(asks, answers, strict=True)]
+        theirs = [(ask[0], answer[1]) for ask, answer in zip(asks, answers, strict=True)]
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                _close(ours)
+                _work(load, theirs)
+            finally:
+                os._exit(1)
+        _close(theirs)
+        self.channels = [Channel(*pair) for pair in ours]
 
 
-def _work(pipes: tuple[tuple[int, int], ...]) -> None:
+def start(environ: Mapping[str, str]) -> Sidecar:
+    """Fork them. Call it before threads start, and once this process is undumpable."""
+    wires = None
+    try:
+        if any(map(environ.get, _SENDS)):
+            wires = _Fork(duty.load_requests, 2)
+        return Sidecar(_Fork(duty.load_git, 1), wires)
+    except OSError:  # later, perhaps, for a step
+        return Sidecar(None, wires)
+
+
+def _work(load: Callable[[], None], pipes: list[tuple[int, int]]) -> None:
     """In the new process: nobody shall wait for us to close what others share with us."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nowhere, fd)
-    duty.serve(tuple(Channel(*pair) for pair in pipes), os.environ, os._exit)
+    forget(os.environ)
+    duty.serve([Channel(*pair) for pair in pipes], load, os._exit)
+
+
+def _close(pipes: list[tuple[int, int]]) -> None:
+    for fd in (fd for pair in pipes for fd in pair):
+        os.close(fd)
