@@ -5,6 +5,7 @@ carries steps out, a sidecar. Which commands there are is ``commands``'.
 """
 
 import contextlib
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -14,10 +15,15 @@ if TYPE_CHECKING:  # loaded by who carries steps out
 
 _STEPS = ("run", "resume", "retry", "exec", "action")
 """The commands that carry steps out."""
+_GARBAGE = 50_000
+"""Objects that are made before anybody looks for garbage among them, not 700: loading a program
+makes 100,000, none of which is any, and looking at them again and again is a sixth of the time.
+"""
 
 
 def main() -> None:
     """The one exit of the program."""
+    gc.set_threshold(_GARBAGE)
     arguments, beside = sys.argv[1:], None
     steps = arguments[:1] and arguments[0] in _STEPS
     if steps or os.getpid() == 1:  # in a container, with nobody before us: be the init, and fork

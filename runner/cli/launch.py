@@ -166,7 +166,7 @@ def _first_row(
 ) -> tuple[Execution, recorder.Recorder]:
     """Begin in the journal. Where a CI gives ids, somebody beside us may have taken ours."""
     request = setup.request
-    taken = {stored.id for stored in journal.stored()}
+    taken = journal.ids()
     while True:
         execution = setup.identify(taken)
         header = setup.header(execution, pin, target)

@@ -22,13 +22,15 @@ _header: Final = msgspec.json.Decoder(Header)
 _gates: Final = msgspec.json.Decoder(tuple[GateWaiting, ...])
 
 
-def stored(db: sqlite3.Connection, *, waiting: bool = False) -> list[Stored]:
-    """All of them, or those that wait for an answer, the last begun first."""
+WAITING: Final = "status = 'blocked' AND answered_by = ''"
+UNFINISHED: Final = "status IS NULL"
+
+
+def stored(db: sqlite3.Connection, which: str = "true") -> list[Stored]:
+    """All of them, or those that are ``WAITING`` or ``UNFINISHED``, the last begun first."""
     rows = db.execute(
         "SELECT id, header, envelope, source, binding, git, git_settled, status, ended_at, gates,"
-        " answered_by FROM execution WHERE NOT ? OR status = 'blocked' AND answered_by = ''"
-        " ORDER BY number DESC",
-        (waiting,),
+        f" answered_by FROM execution WHERE {which} ORDER BY number DESC"  # noqa: S608 (our own)
     ).fetchall()
     return [execution for row in rows if (execution := _decode(row))]
 

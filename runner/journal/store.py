@@ -39,6 +39,7 @@ from runner.notice import Answer, Result
 
 T = TypeVar("T")
 
+_IDS: Final = "SELECT id FROM execution"
 _LEVELS: Final = "step job stage pipeline"
 _AT_A_TIME: Final = 50
 """Dead executions closed in one go: each holds a file open, and a process may have 256."""
@@ -226,9 +227,13 @@ class Journal:
         """All executions, the last begun first."""
         return self._read(executions.stored)
 
+    def ids(self) -> set[str]:
+        """Of all executions."""
+        return {id_ for (id_,) in self._read(lambda db: db.execute(_IDS).fetchall())}
+
     def waiting(self) -> list[Stored]:
         """Blocked executions that nobody has answered, the last begun first."""
-        return self._read(lambda db: executions.stored(db, waiting=True))
+        return self._read(lambda db: executions.stored(db, executions.WAITING))
 
     def find(self, run: str) -> Stored:
         """By unique id, an unambiguous start of one, or ``latest`` (the last begun here, not from
@@ -285,11 +290,10 @@ class Journal:
         """Executions that did not end and whose process is gone, of this host or this kernel. Their
         locks are taken: no other process closes them too. At most 50 at a time.
         """
-        unfinished = (s for s in self.stored() if s.status is None)
-        dead = (s.id for s in unfinished if self._is_dead(s, owner))
+        dead = (s.id for s in self._unfinished() if self._is_dead(s, owner))
         ours = set(islice(dead, _AT_A_TIME))
         # Read once more: before a lock was ours another process may have closed its execution.
-        return [s for s in self.stored() if s.status is None and s.id in ours]
+        return [s for s in self._unfinished() if s.id in ours] if ours else []
 
     def alive(self, execution: str) -> bool | None:
         """Whether a process carries an execution out; None: its lock is gone, so nobody knows."""
@@ -449,6 +453,9 @@ class Journal:
                 raise SurroundingsError(f"the answer cannot be kept: {self.degraded}")
             answer(db, claim, execution)
         put(db, base.insert_execution(db, header), change)
+
+    def _unfinished(self) -> list[Stored]:
+        return self._read(lambda db: executions.stored(db, executions.UNFINISHED))
 
     def _parts(self, table: str, key: str, execution: str) -> list[tuple[str, bytes]]:
         query = f"SELECT {key}, body FROM {table} JOIN execution USING (number) WHERE id = ?"  # noqa: S608

@@ -11,6 +11,7 @@ They have no part in the steps, which are not their children, and are niced belo
 """
 
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -165,6 +166,7 @@ class _Fork:
 
 def start(environ: Mapping[str, str]) -> Sidecar:
     """Fork them. Call it before threads start, and once this process is undumpable."""
+    gc.freeze()  # pages that nobody looks through for garbage stay shared
     wires = None
     try:
         if any(map(environ.get, _SENDS)):
