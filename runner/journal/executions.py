@@ -29,8 +29,8 @@ UNFINISHED: Final = "status IS NULL"
 def stored(db: sqlite3.Connection, which: str = "true") -> list[Stored]:
     """All of them, or those that are ``WAITING`` or ``UNFINISHED``, the last begun first."""
     rows = db.execute(
-        "SELECT id, header, envelope, source, binding, git, git_settled, status, ended_at, gates,"
-        f" answered_by FROM execution WHERE {which} ORDER BY number DESC"  # noqa: S608 (our own)
+        "SELECT id, header, envelope, source, binding, git, git_settled, status, ended_at, gates,"  # noqa: S608
+        f" answered_by FROM execution WHERE {which} ORDER BY number DESC"
     ).fetchall()
     return [execution for row in rows if (execution := _decode(row))]
 
