@@ -14,6 +14,7 @@ or log (``log.showSignature`` runs ``gpg.program``).
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta, timezone
@@ -166,6 +167,25 @@ def pin(directory: str, environ: Mapping[str, str]) -> Pin | None:
     except subprocess.TimeoutExpired:
         return Pin(root=root, problem=f"git did not answer within {LIMIT:g} s")
     return _pinned(root, names.split("\n"), _remote(urls))
+
+
+class Look(threading.Thread):
+    """A look at HEAD, in a thread of its own: git takes its time while others load theirs."""
+
+    def __init__(self, directory: str, environ: Mapping[str, str]) -> None:
+        super().__init__(name="git", daemon=True)
+        self._directory, self._environ = directory, environ
+        self._found: Pin | None = None
+        self.start()
+
+    def run(self) -> None:
+        """The thread."""
+        self._found = pin(self._directory, self._environ)
+
+    def pin(self) -> Pin | None:
+        """As ``pin``."""
+        self.join()
+        return self._found
 
 
 def _pinned(root: str, names: list[str], remote: str) -> Pin:

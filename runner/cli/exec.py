@@ -31,11 +31,13 @@ def command(
     signalbox exec -- make test
     signalbox exec --pipeline Release --job upload -- ./upload.sh --fast
     """
-    from runner.cli import request, wrap
+    from runner import commit
 
     environ = dict(os.environ)
-    if sidecar:
-        sidecar.foresee(os.getcwd(), environ)
+    look = commit.Look(os.getcwd(), environ)
+
+    from runner.cli import request, wrap
+
     options = request.options(started)
     named = wrap.names(arguments, environ, step=name, job=job, pipeline=pipeline)
-    return wrap.run(arguments, named, options, environ, sidecar)
+    return wrap.run(arguments, named, options, environ, look, sidecar)

@@ -12,6 +12,7 @@ import msgspec
 from runner import plan
 from runner.cli import settings as environment
 from runner.cli.places import Place
+from runner.commit import Look
 from runner.execution import Link
 from runner.journal import Claim, Stored
 from runner.notice import Result
@@ -44,6 +45,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     queued_at: int | None = None
     parent: Link | None = None
     options: Options
+    look: Look | None = None
+    """At the commit, begun already."""
     blocked: Stored | None = None
     claim: Claim | None = None
     retried: Stored | None = None

@@ -41,12 +41,15 @@ def command(
     signalbox run --job test -p OS=slim    one job and what it needs
     signalbox run --only lint              one job alone
     """
-    from runner import plan
-    from runner.cli import launch, places, settings
+    from runner import commit
+    from runner.cli import places
 
     place = places.place(file)
-    if sidecar:
-        sidecar.foresee(place.directory, os.environ)
+    look = commit.Look(place.directory, dict(os.environ))
+
+    from runner import plan
+    from runner.cli import launch, settings
+
     text, pipeline = places.read(place)
     given = settings.assignments(parameters, "-p")
     selection = plan.Selection(jobs=jobs, only=only)
@@ -59,6 +62,7 @@ def command(
         queued_at=queued_at,
         parent=launch.link(parent),
         options=launch.options(started),
+        look=look,
     )
     if dry_run:
         from runner.cli import rehearsal

@@ -19,7 +19,6 @@ from runner.cli import containers, pid1, screen
 from runner.cli import settings as environment
 from runner.cli.identity import actor, hostname, identity, owner
 from runner.cli.request import Request
-from runner.cli.sidecar import Sidecar
 from runner.cli.voice import Folding, Voice
 from runner.commit import Pin
 from runner.console import Console, Scene, again
@@ -30,6 +29,7 @@ from runner.notice import Screen
 from runner.redact import Masker
 
 if TYPE_CHECKING:  # loaded on a terminal, and when there is a key
+    from runner.cli.sidecar import Sidecar
     from runner.console.live import Live
     from runner.intake import Target, Wire
 
@@ -43,10 +43,10 @@ class Setup:
     """One execution that is about to begin."""
 
     def __init__(
-        self, request: Request, environ: Mapping[str, str], sidecar: Sidecar | None = None
+        self, request: Request, environ: Mapping[str, str], sidecar: "Sidecar | None" = None
     ) -> None:
         self.request, self.environ = request, dict(environ)
-        self.sidecar = sidecar or Sidecar()
+        self.sidecar = sidecar
         environment.forget(os.environ)
         sys.setswitchinterval(SWITCH)
         self.settings = environment.read(self.environ)
@@ -293,8 +293,7 @@ class Setup:
 
         def read() -> bytes | None:
             overrides = providers.overrides(self.environ)
-            ci = self._host.host.git
-            git, warnings = self.sidecar.read(pin, ci, overrides, self.environ)
+            git, warnings = commit.read(pin, self._host.host.git, overrides, self.environ)
             for warning in () if self.quiet else warnings:
                 self.voice.warn(warning)
             return event.encode(git) if git else None
@@ -303,11 +302,17 @@ class Setup:
 
     def pin(self) -> Pin | None:
         """The commit that is under test."""
-        return self.sidecar.pin(self.request.place.directory, self.environ)
+        if self.request.look:
+            return self.request.look.pin()
+        return commit.pin(self.request.place.directory, self.environ)
 
     def connect(self, target: "Target") -> "Wire":
         """The way to an intake."""
-        return self.sidecar.intake(target, self.environ, __version__)
+        if self.sidecar:
+            return self.sidecar.intake(target, self.environ, __version__)
+        from runner.intake import Intake  # 75 ms, where nobody else has spent them
+
+        return Intake(target, environ=self.environ, version=__version__)
 
     def parallel(self) -> int:
         """Jobs at once."""

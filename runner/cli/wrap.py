@@ -23,6 +23,7 @@ from runner.cli.pid1 import PASSED, SI_KERNEL
 from runner.cli.request import Options, Request
 from runner.cli.setup import Setup
 from runner.cli.sidecar import Sidecar
+from runner.commit import Look
 from runner.engine import Engine, Surroundings
 from runner.event import Failure, Status, StepEvent, encode
 from runner.execution import rfc3339
@@ -58,13 +59,14 @@ def run(
     called: Names,
     options: Options,
     environ: Mapping[str, str],
+    look: Look,
     sidecar: Sidecar | None = None,
 ) -> int:
     """Carry the command out; its exit code, and one of ours only when it could not begin."""
     settings = environment.read(environ)
     if settings.outer and not options.local:
         return _further(arguments, called, options, environ, settings.outer)
-    setup = Setup(_request(called, options), environ, sidecar)
+    setup = Setup(_request(called, options, look), environ, sidecar)
     begun = launch.begin(setup)
     setup.quiet = begun.target is None
     foreground = _foreground(arguments)
@@ -143,7 +145,7 @@ class _End:
         """It is over."""
 
 
-def _request(called: Names, options: Options) -> Request:
+def _request(called: Names, options: Options, look: Look) -> Request:
     """A pipeline of one job of one step. Names are as they stand: a dollar in them is a dollar."""
     here = os.getcwd()
     step = Step(name=called.step.replace("$", "$$"), run="")
@@ -155,6 +157,7 @@ def _request(called: Names, options: Options) -> Request:
         selection=plan.Selection(),
         plan=plan.make(Pipeline(name=called.pipeline, jobs=(job,))),
         options=options,
+        look=look,
     )
 
 

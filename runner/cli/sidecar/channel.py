@@ -13,29 +13,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from runner.commit import Pin
-from runner.execution import Commit
 from runner.intake import Secret, Target
 
 _HEAD: Final = 4
 """Bytes that tell a frame's length."""
 _T = TypeVar("_T")
-
-
-class Pinning(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """``commit.pin``, please."""
-
-    directory: str
-    environ: Mapping[str, str]
-
-
-class Reading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """``commit.read``, please."""
-
-    pin: Pin | None
-    ci: Commit
-    overrides: Commit
-    environ: Mapping[str, str]
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -57,7 +39,7 @@ class Cutting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """End the attempt under way."""
 
 
-Message = Pinning | Reading | Opening | Sending | Cutting
+Message = Opening | Sending | Cutting
 
 
 class LostError(Exception):

@@ -1,64 +1,44 @@
-"""What a sidecar does, in its own process, until the run closes its pipes.
+"""What the sidecar does, in its own process, until the run closes its pipes.
 
-Owns loading its slow library at once, and carrying out what the channels ask for. Decides
+Owns loading requests at once, and carrying out what the channels ask for. Decides
 nothing: an answer is a value, and what follows from it is the run's.
 """
 
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Final, assert_never
 
-from runner import commit
 from runner.cli.sidecar.channel import (
     Channel,
     Cutting,
     LostError,
     Message,
     Opening,
-    Pinning,
-    Reading,
     Sending,
 )
 from runner.intake import Intake
 
-_SWITCH: Final = 0.0005
-"""Seconds after which importing gives way to a question."""
 _LOWER: Final = 5
 """How much nicer than the build we are: it comes first where cores are short."""
 _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """What a terminal or a CI sends to all of us is for the run, which still needs us at its end."""
 
 
-def serve(channels: list[Channel], load: Callable[[], None], exit_: Callable[[int], None]) -> None:
-    """Work until the run is gone; ``load``: what takes its time, before anybody asks."""
+def serve(channels: Iterable[Channel], exit_: Callable[[int], None]) -> None:
+    """Work until the run is gone."""
     os.nice(_LOWER)
-    sys.setswitchinterval(_SWITCH)
     for number in _IGNORED:
-        signal.signal(number, _nothing)  # not SIG_IGN, which git would inherit
+        signal.signal(number, signal.SIG_IGN)
     for channel in channels:
         threading.Thread(target=_listen, args=(channel, exit_), daemon=True).start()
-    load()
-    threading.Event().wait()
-
-
-def load_git() -> None:
-    """60 ms, and 20 for asking git for its version."""
-    import git  # noqa: F401
-
-
-def load_requests() -> None:
-    """75 ms."""
-    import requests.adapters  # noqa: F401
+    import requests.adapters  # noqa: F401 - 75 ms, before anybody asks
 
     from runner.intake import answers, way  # noqa: F401
 
-
-def _nothing(*_: object) -> None:
-    """Go on."""
+    threading.Event().wait()
 
 
 def _listen(channel: Channel, exit_: Callable[[int], None]) -> None:
@@ -80,7 +60,7 @@ class _Desk:
     """One channel's work, one thing after the other."""
 
     def __init__(self, channel: Channel) -> None:
-        self.queue: SimpleQueue[Pinning | Reading | Opening | Sending] = SimpleQueue()
+        self.queue: SimpleQueue[Opening | Sending] = SimpleQueue()
         self._channel = channel
         self._intake: Intake | None = None
 
@@ -97,13 +77,8 @@ class _Desk:
         except Exception:  # noqa: BLE001 - nobody is there to be told
             self._channel.close()
 
-    def _carry_out(self, message: Pinning | Reading | Opening | Sending) -> None:
+    def _carry_out(self, message: Opening | Sending) -> None:
         match message:
-            case Pinning():
-                self._channel.put(commit.pin(message.directory, message.environ))
-            case Reading():
-                known = (message.ci, message.overrides, message.environ)
-                self._channel.put(commit.read(message.pin, *known))
             case Opening():
                 self._intake = Intake(message.to, environ=message.environ, version=message.version)
             case Sending():
