@@ -328,7 +328,7 @@ def _by_gitpython(root: str, sha: str, environ: Mapping[str, str]) -> Commit:
     repo = git.Repo(root, expand_vars=False)
     try:
         repo.git.update_environment(**(hidden | _environment(root, environ)))
-        commit = repo.commit(sha)
+        commit = git.Commit(repo, bytes.fromhex(sha))  # by its id: nothing is to be looked up
         return Commit(
             message=str(commit.message),
             author_name=commit.author.name or "",
@@ -386,7 +386,7 @@ def clean_url(url: str) -> str:
     if url.startswith("/"):
         from urllib.parse import quote  # noqa: PLC0415  # 5 ms, for a remote that is a directory
 
-        return "" if "@" in url else f"file://{quote(url)}"
+        return "" if "@" in url or url == "/" else f"file://{quote(url)}"
     scheme, mark, rest = url.partition("://")
     if mark:
         return _clean_address(scheme.lower(), rest)

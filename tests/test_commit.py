@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runner.commit import MESSAGE_LIMIT, Pin, clean_url, pin, read, safe_directory, top_level
@@ -495,6 +495,7 @@ def test_G11_no_part_of_a_credential_is_ever_left(
 
 @settings(max_examples=50)
 @given(url=st.text(max_size=40))
+@example(url="/")
 def test_G11_cleaning_never_raises_and_is_final(url: str) -> None:
     clean = clean_url(url)
     assert clean_url(clean) == clean
