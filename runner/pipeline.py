@@ -82,7 +82,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     annotations: bool = False
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class Job(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Steps that run in order on one node. ``key`` is the key in the file."""
 
     key: str
@@ -110,7 +110,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
 
 
-class Gate(msgspec.Struct, frozen=True, kw_only=True):
+class Gate(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A place where the pipeline stops until a person answers."""
 
     key: str

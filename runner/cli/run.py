@@ -45,12 +45,14 @@ def command(
     from runner.cli import places
 
     place = places.place(file)
+    if sidecar:
+        sidecar.foresee(place)
     look = commit.Look(place.directory, dict(os.environ))
 
     from runner import plan
     from runner.cli import launch, settings
 
-    text, pipeline = places.read(place)
+    text, pipeline = sidecar.read(place) if sidecar else places.read(place)
     given = settings.assignments(parameters, "-p")
     selection = plan.Selection(jobs=jobs, only=only)
     request = launch.Request(

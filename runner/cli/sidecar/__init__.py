@@ -1,10 +1,11 @@
 """A process beside a run, so that its steps need not wait for what only its reports need.
 
-Owns starting it, asking it and ending it. requests is the largest part of all that a run loads, and
-one interpreter loads one thing at a time: so a fork, made once what both need is loaded (this
-module's imports), loads it on another core, and carries bodies to the intake. What to send, when,
-and what an answer means stays with the run. Without it, or once it is lost (a step may kill what it
-likes), the run does the same itself, only later.
+Owns starting it, asking it and ending it. Loading libraries is most of what a run does before its
+first step and after its last one, and one interpreter loads one thing at a time. So a fork, made
+once what both need is loaded (this module's imports), loads PyYAML and requests on another core; it
+reads the pipeline file and carries bodies to the intake. What to send, when, and what an answer
+means stays with the run. Without it, or once it is lost (a step may kill what it likes), the run
+does the same itself, only later.
 
 It has no part in the steps, which are not its children, and is niced below them.
 """
@@ -17,19 +18,26 @@ import threading
 from collections.abc import Mapping
 from typing import Final
 
+from runner.cli import places
+from runner.cli.places import Place
 from runner.cli.settings import forget
 from runner.cli.sidecar import duty
 from runner.cli.sidecar.channel import (
     Channel,
     Cutting,
+    Loading,
     LostError,
     Opening,
     Sending,
 )
 from runner.intake import Intake, Reply, Target, Wire
+from runner.pipeline import Pipeline
 
 _SENDS: Final = ("DD_API_KEY", "DATADOG_API_KEY", "SIGNALBOX_INTAKE_URL")
 """One of these is set where something will be sent."""
+_FILE: Final = tuple[bytes, Pipeline] | None
+_PATIENCE: Final = 5.0
+"""Seconds for reading a file, which takes 0.1 at most."""
 _LATE: Final = 2.0
 """Seconds by which an attempt may be over its time before nobody believes in it any more."""
 
@@ -37,7 +45,7 @@ _LATE: Final = 2.0
 class Sidecar:
     """The process, as the run sees it. ``OSError`` when there is none to be had."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sends: bool) -> None:
         asks, answers = [os.pipe(), os.pipe()], [os.pipe(), os.pipe()]
         ours = [(answer[0], ask[1]) for ask, answer in zip(asks, answers, strict=True)]
         theirs = [(ask[0], answer[1]) for ask, answer in zip(asks, answers, strict=True)]
@@ -46,11 +54,24 @@ class Sidecar:
         if not self._pid:
             try:
                 _close(ours)
-                _work(theirs)
+                _work(theirs, sends=sends)
             finally:
                 os._exit(1)
         _close(theirs)
         self._channels = [Channel(*pair) for pair in ours]
+
+    def foresee(self, place: Place) -> None:
+        """The pipeline file will be asked for: let it be read by then."""
+        with contextlib.suppress(LostError):  # which ``read`` will meet, too
+            self._channels[0].put(Loading(place=place))
+
+    def read(self, place: Place) -> tuple[bytes, Pipeline]:
+        """``places.read`` of the file that was foreseen."""
+        with contextlib.suppress(LostError):
+            found: tuple[bytes, Pipeline] | None = self._channels[0].get(_FILE, _PATIENCE)
+            if found:
+                return found
+        return places.read(place)
 
     def intake(self, to: Target, environ: Mapping[str, str], version: str) -> Wire:
         """An ``Intake``; at most one for events and one for log lines."""
@@ -111,21 +132,19 @@ class _Line:
 
 
 def start(environ: Mapping[str, str]) -> Sidecar | None:
-    """Fork it where something will be sent. Call it before threads start, and once this process is
-    undumpable.
-    """
+    """Fork it. Call it before threads start, and once this process is undumpable."""
     with contextlib.suppress(OSError):  # no process to be had: later, perhaps, for a step
-        return Sidecar() if any(map(environ.get, _SENDS)) else None
+        return Sidecar(sends=any(map(environ.get, _SENDS)))
     return None
 
 
-def _work(pipes: list[tuple[int, int]]) -> None:
+def _work(pipes: list[tuple[int, int]], *, sends: bool) -> None:
     """In the new process: nobody shall wait for us to close what others share with us."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nowhere, fd)
     forget(os.environ)
-    duty.serve([Channel(*pair) for pair in pipes], os._exit)
+    duty.serve([Channel(*pair) for pair in pipes], os._exit, sends=sends)
 
 
 def _close(pipes: list[tuple[int, int]]) -> None:

@@ -13,11 +13,18 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from runner.cli.places import Place
 from runner.intake import Secret, Target
 
 _HEAD: Final = 4
 """Bytes that tell a frame's length."""
 _T = TypeVar("_T")
+
+
+class Loading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """``places.read``, please; the answer is None for a file with mistakes."""
+
+    place: Place
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -39,7 +46,7 @@ class Cutting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """End the attempt under way."""
 
 
-Message = Opening | Sending | Cutting
+Message = Loading | Opening | Sending | Cutting
 
 
 class LostError(Exception):

@@ -1,6 +1,6 @@
 """What the sidecar does, in its own process, until the run closes its pipes.
 
-Owns loading requests at once, and carrying out what the channels ask for. Decides
+Owns loading what takes long at once, and carrying out what the channels ask for. Decides
 nothing: an answer is a value, and what follows from it is the run's.
 """
 
@@ -11,15 +11,19 @@ from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Final, assert_never
 
+from runner.cli import places
 from runner.cli.sidecar.channel import (
     Channel,
     Cutting,
+    Loading,
     LostError,
     Message,
     Opening,
     Sending,
 )
+from runner.errors import SignalboxError
 from runner.intake import Intake
+from runner.pipeline import Pipeline
 
 _LOWER: Final = 5
 """How much nicer than the build we are: it comes first where cores are short."""
@@ -27,16 +31,20 @@ _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """What a terminal or a CI sends to all of us is for the run, which still needs us at its end."""
 
 
-def serve(channels: Iterable[Channel], exit_: Callable[[int], None]) -> None:
+def serve(channels: Iterable[Channel], exit_: Callable[[int], None], *, sends: bool) -> None:
     """Work until the run is gone."""
     os.nice(_LOWER)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     for channel in channels:
         threading.Thread(target=_listen, args=(channel, exit_), daemon=True).start()
-    import requests.adapters  # noqa: F401 - 75 ms, before anybody asks
+    # All that takes its time, before anybody asks, and in the order in which it is asked for.
+    from runner import manifest  # noqa: F401 - 20 ms
 
-    from runner.intake import answers, way  # noqa: F401
+    if sends:
+        import requests.adapters  # noqa: F401 - 75 ms
+
+        from runner.intake import answers, way  # noqa: F401
 
     threading.Event().wait()
 
@@ -56,11 +64,18 @@ def _listen(channel: Channel, exit_: Callable[[int], None]) -> None:
         exit_(0)  # the run is gone, and with it the reason for us
 
 
+def _load(place: places.Place) -> tuple[bytes, Pipeline] | None:
+    try:
+        return places.read(place)
+    except SignalboxError:  # who reads it again will see why
+        return None
+
+
 class _Desk:
     """One channel's work, one thing after the other."""
 
     def __init__(self, channel: Channel) -> None:
-        self.queue: SimpleQueue[Opening | Sending] = SimpleQueue()
+        self.queue: SimpleQueue[Loading | Opening | Sending] = SimpleQueue()
         self._channel = channel
         self._intake: Intake | None = None
 
@@ -77,8 +92,10 @@ class _Desk:
         except Exception:  # noqa: BLE001 - nobody is there to be told
             self._channel.close()
 
-    def _carry_out(self, message: Opening | Sending) -> None:
+    def _carry_out(self, message: Loading | Opening | Sending) -> None:
         match message:
+            case Loading():
+                self._channel.put(_load(message.place))
             case Opening():
                 self._intake = Intake(message.to, environ=message.environ, version=message.version)
             case Sending():
