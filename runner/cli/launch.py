@@ -210,6 +210,7 @@ def _carry_out(setup: Setup) -> tuple[int, str]:
         if not give_back(request.place.workspace, execution.start, within=patience):
             setup.voice.warn("not every file in the workspace was given to its owner")
         delivered = backstage.end(interrupted=bool(finished.signal))
+        setup.leave()
         setup.engine.settle(interrupted=bool(finished.signal))
     if setup.environ.get("SIGNALBOX_STATE_KEY"):
         from runner.cli import custody

@@ -314,6 +314,11 @@ class Setup:
 
         return Intake(target, environ=self.environ, version=__version__)
 
+    def leave(self) -> None:
+        """All is delivered that will be: what it takes to end the sidecar, it may do by itself."""
+        if self.sidecar and not self.request.options.ask:
+            self.sidecar.end()
+
     def parallel(self) -> int:
         """Jobs at once."""
         return self.request.options.max_parallel or len(os.sched_getaffinity(0))

@@ -76,6 +76,7 @@ def run(
     try:
         finished = engine.carry_out()
         delivered = begun.backstage.end(interrupted=bool(finished.signal))
+        setup.leave()
         if foreground.refusal:
             setup.voice.warn(foreground.refusal)
         setup.voice.trouble(begun.journal, delivered, engine.observer_errors)

@@ -77,9 +77,13 @@ class Sidecar:
         """An ``Intake``; at most one for events and one for log lines."""
         return _Line(self._channels[to.carries != "events"], to, environ, version)
 
-    def close(self) -> None:
+    def end(self) -> None:
         """End it. All that is finished has been told; the rest nobody waits for."""
         os.kill(self._pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it, and see it gone."""
+        self.end()
         os.waitpid(self._pid, 0)
 
 
