@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # loaded beside the first step
 
 GIT_PATIENCE: Final = 2.0
 """Seconds that delivery waits for the commit at the end before it is settled as absent."""
-HEAD_START: Final = 0.005
+HEAD_START: Final = 0.01
 """Seconds the first step has to itself: starting a process takes 1 to 5 ms."""
 
 
