@@ -25,7 +25,7 @@ from runner.errors import SignalboxError
 from runner.intake import Intake
 from runner.pipeline import Pipeline
 
-_LOWER: Final = 5
+_LOWER: Final = 10
 """How much nicer than the build we are: it comes first where cores are short."""
 _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """What a terminal or a CI sends to all of us is for the run, which still needs us at its end."""
