@@ -349,7 +349,8 @@ def test_bytes_that_are_no_text_are_no_defect() -> None:
 
 
 def test_no_first_step_waits_for_what_only_its_end_needs() -> None:
-    program = "import sys, runner.cli.launch, runner.manifest; before = {*sys.modules}\n"
+    program = "import sys, runner.cli.launch, runner.cli.run, runner.manifest\n"
+    program += "before = {*sys.modules}\n"
     program += "import runner.cli.action; print(*sorted({*sys.modules} - before))"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True

@@ -44,6 +44,13 @@ that lines of 13 KB/s and more are fast enough.
 """
 
 
+def load() -> None:
+    """What an ``Intake`` takes, 75 ms of CPU that must not stand before the first step."""
+    import requests.adapters  # noqa: F401, PLC0415 - as said
+
+    from runner.intake import answers, way  # noqa: F401, PLC0415 - they import it, too
+
+
 class Wire(Protocol):
     """A way to one intake: ``Intake``, or another process that has one."""
 
@@ -61,10 +68,9 @@ class Intake:
     """One intake and the one connection to it. Used by one thread; only ``cut`` is for others."""
 
     def __init__(self, to: Target, *, environ: Mapping[str, str], version: str) -> None:
-        # Here, because they take 75 ms of CPU that must not stand before the first step.
-        import requests.adapters  # noqa: PLC0415 - as said
+        import requests.adapters  # noqa: PLC0415 - see ``load``
 
-        from runner.intake import answers, way  # noqa: PLC0415 - they import it, too
+        from runner.intake import answers, way  # noqa: PLC0415
 
         self._answers = answers
         self._requests = requests

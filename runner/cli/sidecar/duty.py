@@ -22,7 +22,7 @@ from runner.cli.sidecar.channel import (
     Sending,
 )
 from runner.errors import SignalboxError
-from runner.intake import Intake
+from runner.intake import Intake, load
 from runner.pipeline import Pipeline
 
 _LOWER: Final = 10
@@ -42,9 +42,7 @@ def serve(channels: Iterable[Channel], exit_: Callable[[int], None], *, sends: b
     from runner import manifest  # noqa: F401 - 20 ms
 
     if sends:
-        import requests.adapters  # noqa: F401 - 75 ms
-
-        from runner.intake import answers, way  # noqa: F401
+        load()
 
     threading.Event().wait()
 
