@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ import pytest
 from runner import outbox
 from runner.event import encode, join
 from runner.execution import SECOND, Execution, rfc3339
-from tests.conftest import Workspace, by_level, killed, tags
+from tests.conftest import KEY, Workspace, by_level, killed, tags
 from tests.intake_model import Judge, Model, take_apart
 from tests.intake_server import Server
 
@@ -349,3 +350,19 @@ def test_T21_whatever_is_told_an_intake_has_nothing_to_object_to() -> None:
             taken += 1
         assert [*model.findings, *model.incomplete()] == [], f"seed {seed}, round {round_}"
     assert taken > 100
+
+
+def test_what_runs_below_travels_with_it(nested: Workspace, server: Server, tmp_path: Path) -> None:
+    """Were only the run itself exported, what waits of the pipelines below would stay behind."""
+    outer(nested, "signalbox run inner/pipeline.yml --state .inner")
+    nested.environ |= {"DD_API_KEY": KEY, "SIGNALBOX_INTAKE_URL": "http://127.0.0.1:9"}
+    assert nested.run("run").code == 0
+    assert nested.run("export", str(tmp_path / "run.tar")).code == 0
+    there = Workspace(tmp_path / "there", tmp_path).to(server)
+    there.path.mkdir()
+    there.git("init", "-q")
+    assert there.run("import", str(tmp_path / "run.tar")).code == 0
+    assert there.run("flush", "latest").code == 0
+    below, above = server.event("pipeline", "Inner"), server.event("pipeline", "Outer")
+    assert below["parent_pipeline"]["id"] == above["unique_id"]
+    assert {e["name"] for e in by_level(server.events, "job")} >= {"nest", "build", "test"}

@@ -60,8 +60,11 @@ def _past(past: Past) -> None:
     _see(not stored.answered_by or _is_id(stored.answered_by), "it is answered by no execution")
     if stored.git is not None:
         _canonical(stored.git, event.Git)
-    for one in past.events:
-        _event(one, stored.header.execution)
+    told = [_event(one) for one in past.events]
+    known = _pipelines(told, stored.header.execution)
+    for one, event_ in zip(past.events, told, strict=True):
+        _see(_names(event_)[:2] == (one.level, one.id), "an event is not what it is filed as")
+        _see(_names(event_)[2] in known, "an event is another's")
     ends = [(one.level, one.id) for one in past.events if one.final]
     _see(len(set(ends)) == len(ends), "something ended twice in it")
     _see(("pipeline", stored.id) in ends, "its own end is missing")
@@ -91,18 +94,31 @@ def _header(header: Header) -> None:
         _see(pin is None or not pin.root, "it names a repository of another machine")
 
 
-def _event(one: StoredEvent, execution: Execution) -> None:
+def _pipelines(told: Iterable[Event], execution: Execution) -> set[str]:
+    """The execution, and the pipelines that its steps started, however deep."""
+    found = {execution.unique_id}
+    below = {
+        one.unique_id: one.parent_pipeline.id
+        for one in told
+        if isinstance(one, PipelineEvent) and one.parent_pipeline
+    }
+    while more := {id_ for id_, parent in below.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def _event(one: StoredEvent) -> Event:
     """An event of ours, to the byte: nothing else can ever be sent."""
     _see(len(one.body) <= EVENT and len(one.note) <= EVENT, "an event is too large")
     told = event.decode(one.body)
     _see(event.encode(told) == one.body, "an event is not as we write them")
-    _see(_names(told) == (one.level, one.id, execution.unique_id), "an event is another's")
     _see(one.final == (told.status is not Status.RUNNING), "an event ends what it does not end")
     times = (told.start, told.start if told.end is None else told.end)
     _see(all(map(_TIME.fullmatch, times)) and times[0] <= times[1], "an event's times are none")
     for time in times:
         datetime.fromisoformat(time)  # a day that there is
     _times(one.at)
+    return told
 
 
 def _names(told: Event) -> tuple[str, str, str]:

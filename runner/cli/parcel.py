@@ -119,7 +119,7 @@ def _hush(journal: Journal, stored: Stored) -> None:
     """From now on two may send its events: a running one must not come after the other's final."""
     stale = [
         event.seq
-        for event in journal.events(stored.id)
+        for event in journal.events(stored.id, downstream=True)
         if event.state is State.WAITING and not event.final
     ]
     if stale:
@@ -138,7 +138,7 @@ def _past(journal: Journal, stored: Stored) -> Past:
     )
     return Past(
         stored=msgspec.structs.replace(stored, header=slim),
-        events=tuple(journal.events(stored.id)),
+        events=tuple(journal.events(stored.id, downstream=True)),
         results=tuple(journal.results(stored.id).values()),
         answers=tuple(journal.answers(stored.id).values()),
     )
