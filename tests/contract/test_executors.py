@@ -171,6 +171,17 @@ def test_a_stop_ends_a_step(job: Job) -> None:
     assert ran.seconds < 1 + job.slack
 
 
+def test_a_step_learns_of_its_end_by_a_signal_and_not_by_that_of_its_children(job: Job) -> None:
+    """In a container they are told one by one, and 100 stands before 20 where names are sorted."""
+    script = """
+        trap 'echo heard; exit 0' TERM
+        for i in $(seq 150); do sleep 60 & case $! in 1??) first=${first:-$!} ;; esac; done
+        echo begun
+        wait ${first:-$!}
+    """
+    assert job.run(script, ask=cancel, grace=5).output == b"begun\nheard\n"
+
+
 def test_after_a_stop_no_step_starts(job: Job) -> None:
     stop = Stop()
     stop.ask(Reason.CANCELED)

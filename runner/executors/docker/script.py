@@ -50,8 +50,8 @@ echo "$$"
 exec "$@" >&3 2>&1 3>&-
 """
 
-# $1 signal, $2 the step's first process, $3 its mark in the environment; without $2: all there are.
-# Says when it has sent the first, and goes on until none is left. /proc/PID/stat: the name may hold
+# $1 signal, $2 the step's first process, $3 its mark in the environment, $4 "all" or nothing.
+# The first process is told first: it shall not learn of its end by that of its children. Says when it has sent the first, and goes on until none is left. /proc/PID/stat: the name may hold
 # anything but is in brackets. The keeper is the oldest child of the init; its pid is the least.
 _ENDER: Final = r"""
 found= told=' ' keeper= fresh=1
@@ -81,7 +81,7 @@ choose() {
     for one in $rest; do
       p=${one%%:*} s=${one##*:} q=${one#*:} q=${q%:*}
       if [ "$p" = "$keeper" ]; then continue
-      elif [ -z "$leader" ] || belongs "$p" "$q" "$s" || { [ "$1" = deep ] && marked "$p"; }
+      elif [ -n "$every" ] || belongs "$p" "$q" "$s" || { [ "$1" = deep ] && marked "$p"; }
       then found="$found$p " more=1
       else left="$left $one"
       fi
@@ -89,11 +89,12 @@ choose() {
     rest=$left
   done
 }
-signal=$1 leader=$2 mark=$3
+signal=$1 leader=$2 mark=$3 every=$4
 while :; do
   scan
   choose deep
   [ "$found" != ' ' ] || exit 0
+  case $found in *" $leader "*) found=" $leader$found" ;; esac
   for p in $found; do
     case $told in *" $p "*) [ "$signal" = KILL ] || continue ;; esac
     kill -s "$signal" "$p" 2>/dev/null && kill -s CONT "$p" 2>/dev/null
@@ -181,7 +182,7 @@ def _program(command: Command, file: str) -> Sequence[str]:
             return filled if filled != words else [*words, file]
 
 
-def ender(signal: str, leader: int = 0, mark: str = "") -> list[str]:
+def ender(signal: str, leader: int, mark: str, *, everything: bool) -> list[str]:
     """Ends a step's processes, or all; is over when none is left."""
-    first = str(leader) if leader else ""
-    return [SHELL, "-c", _ENDER, "signalbox", signal, first, mark]
+    every = "all" if everything else ""
+    return [SHELL, "-c", _ENDER, "signalbox", signal, str(leader), mark, every]

@@ -265,9 +265,9 @@ class DockerSession:
     ) -> bool:
         """Send it until none is left; whether that is so, ``patience`` seconds after the first."""
         # Root may end everybody's; whose a process is, its environment tells its user alone.
-        leader, user = (0, "0") if everything else (step.pid, self._home.user)
+        user = "0" if everything else self._home.user
         try:
-            words = script.ender(name, leader, step.mark)
+            words = script.ender(name, step.pid, step.mark, everything=everything)
             made = self._api.exec_create(self._home.container, words, user=user)
             ender = Stream(self._api, made["Id"])
         except docker.errors.APIError:
