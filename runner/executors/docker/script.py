@@ -50,9 +50,10 @@ echo "$$"
 exec "$@" >&3 2>&1 3>&-
 """
 
-# $1 signal, $2 the step's first process, $3 its mark in the environment, $4 "all" or nothing.
-# The first process is told first: it shall not learn of its end by that of its children. Says when it has sent the first, and goes on until none is left. /proc/PID/stat: the name may hold
-# anything but is in brackets. The keeper is the oldest child of the init; its pid is the least.
+# $1 signal, $2 the step's first process, $3 its mark in the environment, $4 "all" or nothing. The
+# first process is told first: it shall not learn of its end by that of its children. Says when it
+# has sent the first, and goes on until none is left. /proc/PID/stat: the name may hold anything but
+# is in brackets. The keeper is the oldest child of the init; its pid is the least.
 _ENDER: Final = r"""
 found= told=' ' keeper= fresh=1
 scan() {
