@@ -11,19 +11,22 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
 from tests.intake_server import Server, intake
 
+if TYPE_CHECKING:
+    from tests.forks import Forks
+
 # How quick examples are says something of the machine alone.
 hypothesis.settings.register_profile(
     "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("suite")
-pytest_plugins = ("tests.left_out", "tests.container.plugin", "tests.tmux")
+pytest_plugins = ("tests.left_out", "tests.container.plugin", "tests.tmux", "tests.forks")
 ROOT = Path(__file__).parent.parent
 KEY = "canary-0123456789abcdef0123456789ab"
 """The API key of every test: it may stand nowhere but in the request's header."""
@@ -54,6 +57,9 @@ class Ended:
 
 class Workspace:
     """A directory with a pipeline file, and the program run in it as a person would."""
+
+    forks: "Forks | None" = None
+    """The process that runs are forked from; None: each is started from nothing."""
 
     def __init__(self, path: Path, home: Path) -> None:
         self.path = path
@@ -104,6 +110,8 @@ class Workspace:
         )
 
     def run(self, *arguments: str, within: float = 30, **environ: str) -> Ended:
+        if self.forks:
+            return self.forks.run(self.path, self.environ | environ, arguments)
         with self.start(*arguments, **environ) as process:
             try:
                 out, err = process.communicate(timeout=within)

@@ -8,11 +8,12 @@ import json
 import select
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Ended, Workspace
+from tests.conftest import ROOT, Ended
 
 _SERVER = """
 import json, os, sys
@@ -20,7 +21,7 @@ import git
 from runner import delivery, intake, manifest, report
 from runner.cli import answer, ask, attempt, custody, expiry, launch, past, voice
 from runner.cli import clean, flush, list, resume, retry, run as _, show
-from runner.cli import run
+from runner.cli import main
 from runner.providers import github, local
 
 import requests  # which intake imports when it sends
@@ -36,9 +37,8 @@ for line in sys.stdin:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, path in ((1, asked["out"]), (2, asked["err"])):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        code = run(asked["arguments"])
-        sys.stdout.flush()
-        os._exit(code)
+        sys.argv = ["signalbox", *asked["arguments"]]
+        main()
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
@@ -84,11 +84,16 @@ class Forks:
         self._server.communicate()
 
 
-class Quick(Workspace):
-    """A workspace whose ``run`` is forked; ``start`` is not."""
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """One for all tests of a process that want it."""
+    made = Forks()
+    yield made
+    made.close()
 
-    def __init__(self, workspace: Workspace, forks: Forks) -> None:
-        self.path, self.environ, self._forks = workspace.path, workspace.environ, forks
 
-    def run(self, *arguments: str, within: float = 30, **environ: str) -> Ended:
-        return self._forks.run(self.path, self.environ | environ, arguments)
+@pytest.fixture
+def forked(request: pytest.FixtureRequest, forks: Forks) -> None:
+    """The ``run`` of a test's workspace, if it has one, is forked; ``start`` is not."""
+    if "workspace" in request.fixturenames:
+        request.getfixturevalue("workspace").forks = forks

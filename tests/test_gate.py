@@ -5,14 +5,14 @@ import pty
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
 from tests.conftest import Workspace, by_level, killed, tags
-from tests.forks import Forks, Quick
 from tests.intake_server import Server
+
+pytestmark = pytest.mark.usefixtures("forked")
 
 GATED = """
     name: Gated
@@ -25,18 +25,6 @@ GATED = """
         needs: [approve]
         steps: ['test "$VERSION" = 7 && echo once >> deployed']
 """
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    made = Forks()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def workspace(workspace: Workspace, forks: Forks) -> Workspace:
-    return Quick(workspace, forks)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from runner.providers import Kind
 from tests.conftest import Workspace
 from tests.test_providers import AT, HERE, TEXT, Environment, found
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 AZURE = found({"TF_BUILD": "True"})
 TEAMCITY = found({"TEAMCITY_VERSION": "2025.03"})
 TRAVIS = found({"TRAVIS": "true"})

@@ -33,6 +33,8 @@ from tests import told as cases
 from tests.conftest import Workspace
 from tests.told import failure, job, pipeline, step
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 RUN = """
     name: Docs
     parameters: { TARGET: { default: staging } }

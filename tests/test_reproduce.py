@@ -7,7 +7,10 @@ import pytest
 
 from runner.cli import recipe
 from tests.conftest import Workspace
+from tests.forks import Forks
 from tests.test_travel import Desk
+
+pytestmark = pytest.mark.usefixtures("forked")
 
 SECRET = "hunter2hunter2"
 PIPELINE = """
@@ -42,11 +45,12 @@ class Failed(Workspace):
 
 
 @pytest.fixture(scope="module")
-def failed(tmp_path_factory: pytest.TempPathFactory) -> Failed:
+def failed(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Failed:
     place = tmp_path_factory.mktemp("failed")
     for name in ("work", "home"):
         (place / name).mkdir()
     made = Failed(place / "work", place / "home")
+    made.forks = forks
     made.git("init", "-q", "-b", "main")
     made.git("remote", "add", "origin", "https://user:secret@git.example.test/team/app.git")
     made.write(PIPELINE)

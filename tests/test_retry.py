@@ -2,14 +2,14 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.conftest import Workspace, by_level, killed, tags
-from tests.forks import Forks, Quick
 from tests.intake_server import Server
+
+pytestmark = pytest.mark.usefixtures("forked")
 
 SEQUENCE = """
     name: P
@@ -18,18 +18,6 @@ SEQUENCE = """
       J2: { stage: two, needs: [J1], steps: [echo J2 >> ran; test -e fixed] }
       J3: { stage: two, needs: [J2, J1], steps: ['test "$VERSION" = 7', echo J3 >> ran] }
 """
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    made = Forks()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def workspace(workspace: Workspace, forks: Forks) -> Workspace:
-    return Quick(workspace, forks)
 
 
 def ran(workspace: Workspace) -> str:

@@ -18,7 +18,10 @@ from runner.errors import RefusedError
 from runner.keep import Scope
 from tests.conftest import KEY as API_KEY
 from tests.conftest import Workspace, by_level, tags
+from tests.forks import Forks
 from tests.intake_server import Server
+
+pytestmark = pytest.mark.usefixtures("forked")
 
 KEY = "a-key-that-signs-what-a-gate-leaves"
 SECRET = "hunter2hunter2"
@@ -57,7 +60,9 @@ class Desk(Workspace):
         other.git(
             "-C", str(path), "remote", "set-url", "origin", "https://git.example.test/team/app"
         )
-        return cls(path, home)
+        made = cls(path, home)
+        made.forks = other.forks
+        return made
 
 
 class Origin(Workspace):
@@ -67,11 +72,12 @@ class Origin(Workspace):
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Origin:
+def origin(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Origin:
     place = tmp_path_factory.mktemp("origin")
     for name in ("work", "home"):
         (place / name).mkdir()
     made = Origin(place / "work", place / "home")
+    made.forks = forks
     made.git("init", "-q", "-b", "main")
     made.git("remote", "add", "origin", "https://git.example.test/team/app.git")
     made.write(PIPELINE)

@@ -1,7 +1,7 @@
 """What goes on behind a run: the commit is read, events and job logs are delivered.
 
 Owns the beginning and the end of these threads. They begin once the first step has started,
-because loading GitPython and requests costs 120 ms of CPU: that belongs beside a step, not before.
+because loading GitPython costs 60 ms of CPU: that belongs beside a step, not before.
 """
 
 import threading

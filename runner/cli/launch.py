@@ -1,7 +1,8 @@
 """One execution from the first row to the exit code: what commands that start one share.
 
 Owns the wiring: who observes whom, what starts when, what is waited for at the end. The first step
-starts after two git calls and one commit; GitPython and requests are loaded while it runs.
+starts after two git calls and one commit; GitPython is loaded while it runs, requests by a process
+of its own (``sidecar``).
 """
 
 import contextlib

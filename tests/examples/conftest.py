@@ -1,7 +1,7 @@
 """A place for an example's commands, and the process that they run fast from."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,6 @@ from tests.examples.place import Place
 from tests.forks import Forks
 
 MakePlace = Callable[[Path, Mapping[str, str]], Place]
-
-
-@pytest.fixture(scope="package")
-def forks() -> Iterator[Forks]:
-    with closing(Forks()) as made:
-        yield made
 
 
 @pytest.fixture
