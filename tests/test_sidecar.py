@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
 
 import pytest
 
@@ -111,6 +111,37 @@ def test_a_step_that_stops_it_delays_nothing_but_the_delivery(
     assert workspace.to(server).run("run").code == 0
     assert workspace.run("flush").code == 0
     assert server.event("pipeline")["status"] == "success"
+
+
+def test_whoever_ignores_the_end_of_children_changes_nothing(
+    workspace: Workspace, server: Server
+) -> None:
+    workspace.write("name: P\njobs: { a: { steps: ['true'] } }\n")
+    workspace.commit()
+    command = f"trap '' CHLD; exec {sys.executable} -m runner run"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=workspace.path,
+        env=workspace.to(server).environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, server.event("pipeline")["status"]) == (0, "success"), done.stderr
+
+
+def test_a_stopped_one_takes_nothing_and_holds_nobody_up(sidecar: Sidecar) -> None:
+    to = target(site="", key=KEY, intake_url="http://127.0.0.1:9", token="", warn=print)
+    assert to
+    wire = sidecar.intake(to, {}, "1.2.3")
+    os.kill(children(os.getpid())[-1], signal.SIGSTOP)
+    sending = Thread(target=wire.send, args=(bytes(1_000_000),), kwargs={"within": 1})
+    sending.start()
+    begin = time.monotonic()
+    wire.cut(0)
+    assert time.monotonic() - begin < 0.5
+    sending.join(10)
+    assert not sending.is_alive()
 
 
 def test_it_is_gone_with_the_run(workspace: Workspace, server: Server) -> None:

@@ -4,7 +4,6 @@ Owns what comes before anything is loaded: as PID 1 of a container, an init; bes
 carries steps out, a sidecar. Which commands there are is ``commands``'.
 """
 
-import contextlib
 import gc
 import os
 import sys
@@ -31,14 +30,28 @@ def main() -> None:
 
         pid1.guard()
     if steps:
+        import signal
+
         from runner.cli import sidecar
 
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would take exit codes with it
         beside = sidecar.start(os.environ)
     code = run(arguments, beside)
-    with contextlib.suppress(BrokenPipeError):  # the reader has gone (``| head``)
-        sys.stdout.flush()
     # At once: taking hundreds of modules apart takes 20 ms, and all that matters is on disk.
-    os._exit(code)
+    os._exit(_flushed(code))
+
+
+def _flushed(code: int) -> int:
+    """The exit code, when all was said that could be."""
+    try:
+        if sys.stdout:  # None where it was closed before we began
+            sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # the reader has gone (``| head``): nothing is left to say, and nobody to say it to
+    except OSError as error:
+        os.write(2, f"signalbox: standard output: {error.strerror}\n".encode())
+        return code or 4
+    return code
 
 
 def run(arguments: list[str], beside: "Sidecar | None" = None) -> int:

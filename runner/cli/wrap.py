@@ -196,7 +196,6 @@ def _foreground(arguments: Sequence[str]) -> Foreground:
     # Those that the caller ignores (``nohup``) stay ignored.
     watched = {number for number in PASSED if signal.getsignal(number) is not signal.SIG_IGN}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would take the exit code with it
     foreground = Foreground(arguments, before)
     threading.Thread(target=_pass_on, args=(watched, foreground), daemon=True).start()
     return foreground

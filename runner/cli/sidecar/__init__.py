@@ -38,6 +38,7 @@ _SENDS: Final = ("DD_API_KEY", "DATADOG_API_KEY", "SIGNALBOX_INTAKE_URL")
 _FILE: Final = tuple[bytes, Pipeline] | None
 _PATIENCE: Final = 5.0
 """Seconds for reading a file, which takes 0.1 at most."""
+_AT_ONCE: Final = 0.1
 _LATE: Final = 2.0
 """Seconds by which an attempt may be over its time before nobody believes in it any more."""
 
@@ -63,7 +64,7 @@ class Sidecar:
     def foresee(self, place: Place) -> None:
         """The pipeline file will be asked for: let it be read by then."""
         with contextlib.suppress(LostError):  # which ``read`` will meet, too
-            self._channels[0].put(Loading(place=place))
+            self._channels[0].put(Loading(place=place), _PATIENCE)
 
     def read(self, place: Place) -> tuple[bytes, Pipeline]:
         """``places.read`` of the file that was foreseen."""
@@ -79,12 +80,14 @@ class Sidecar:
 
     def end(self) -> None:
         """End it. All that is finished has been told; the rest nobody waits for."""
-        os.kill(self._pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # who ignores SIGCHLD has no dead children
+            os.kill(self._pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End it, and see it gone."""
         self.end()
-        os.waitpid(self._pid, 0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
 
 
 class _Line:
@@ -98,7 +101,7 @@ class _Line:
         self._over = threading.Event()
         self._here: Wire | None = None
         try:
-            channel.put(Opening(to=to, environ=dict(environ), version=version))
+            channel.put(Opening(to=to, environ=dict(environ), version=version), _PATIENCE)
         except LostError:
             self._open()
 
@@ -107,7 +110,7 @@ class _Line:
         self._over.clear()
         try:
             if self._here is None:
-                self._channel.put(Sending(body=body, within=within))
+                self._channel.put(Sending(body=body, within=within), within)
                 reply: Reply = self._channel.get(Reply, within + _LATE)
                 return reply
         except LostError:
@@ -122,7 +125,7 @@ class _Line:
             self._here.cut(after)
         elif not self._over.wait(after):
             with contextlib.suppress(LostError):  # and so is what was to be cut
-                self._channel.put(Cutting())
+                self._channel.put(Cutting(), _AT_ONCE)
 
     def close(self) -> None:
         """The connection ends with the sidecar."""

@@ -58,14 +58,19 @@ class Channel:
 
     def __init__(self, source: int, sink: int) -> None:
         self._source, self._sink = source, sink
+        os.set_blocking(sink, False)  # a process that was stopped takes nothing
         self._lock = threading.Lock()
         self._lost = False
 
-    def put(self, message: Any) -> None:
-        """Say something; raises ``LostError``."""
+    def put(self, message: Any, within: float | None = None) -> None:
+        """Say something, ``within`` seconds if that is given; raises ``LostError``."""
         text = _encode(message)
-        with self._lock:
-            self._write(len(text).to_bytes(_HEAD) + text)
+        if not self._lock.acquire(timeout=-1 if within is None else within):
+            raise LostError
+        try:
+            self._write(len(text).to_bytes(_HEAD) + text, within)
+        finally:
+            self._lock.release()
 
     def get(self, kind: "type[_T] | Any", within: float | None = None) -> Any:
         """The next that the other side says, ``within`` seconds if that is given."""
@@ -78,20 +83,24 @@ class Channel:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
-    def _write(self, frame: bytes) -> None:
+    def _write(self, frame: bytes, within: float | None) -> None:
+        """Once something was left half said nothing more can be."""
         view = memoryview(frame)
-        try:
-            while view:
+        while view:
+            if self._lost or not _ready(self._sink, select.POLLOUT, within):
+                self._lost = True
+                raise LostError
+            try:
                 view = view[os.write(self._sink, view) :]
-        except OSError as error:
-            self._lost = True
-            raise LostError from error
+            except OSError as error:
+                self._lost = True
+                raise LostError from error
 
     def _read(self, size: int, within: float | None) -> bytes:
         """Once nobody answered in time nobody is asked again: the answer would be another's."""
         found = bytearray()
         while len(found) < size:
-            if self._lost or not self._ready(within):
+            if self._lost or not _ready(self._source, select.POLLIN, within):
                 self._lost = True
                 raise LostError
             try:
@@ -102,12 +111,11 @@ class Channel:
             found += piece
         return bytes(found)
 
-    def _ready(self, within: float | None) -> bool:
-        if within is None:
-            return True
-        poll = select.poll()
-        poll.register(self._source, select.POLLIN)
-        return bool(poll.poll(within * 1000))
+
+def _ready(fd: int, what: int, within: float | None) -> bool:
+    poll = select.poll()
+    poll.register(fd, what)
+    return bool(poll.poll(None if within is None else within * 1000))
 
 
 def _hook(value: Any) -> Any:
