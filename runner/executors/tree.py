@@ -104,12 +104,14 @@ class Family:
         self.pid = os.getpid()
         self.session = os.getsid(0)
         self.adopts = _adopt_orphans()
+        self._children = f"/proc/self/task/{self.pid}/children"
+        self._before = frozenset((_content(self._children) or b"").split())
         uptime = (_content("/proc/uptime") or b"0").split()[0]
         self._born = int(float(uptime) * os.sysconf("SC_CLK_TCK"))
 
     def orphans(self) -> list[Process]:
         """What steps left behind and is ours now; the dead are reaped in passing."""
-        if self.adopts and _childless():
+        if self.adopts and (_childless() or self._as_before()):
             return []
         with self.lock:
             return [process for process in self._candidates() if not self._reaped(process)]
@@ -123,11 +125,16 @@ class Family:
             and process.start >= self._born  # not a child of somebody who used this process before
         )
 
+    def _as_before(self) -> bool:
+        """Whether there are only children that there were before any step: 20 us."""
+        text = _content(self._children)
+        return text is not None and self._before.issuperset(text.split())
+
     def _candidates(self) -> list[Process]:
         if not self.adopts:
             return [one for one in snapshot().values() if one.alive]
         # The kernel gives orphans to the first live thread, the main one, whose id is the pid.
-        text = _content(f"/proc/self/task/{self.pid}/children")
+        text = _content(self._children)
         found = snapshot().values() if text is None else map(read, map(int, text.split()))
         return [process for process in found if process and self.is_orphan(process)]
 
