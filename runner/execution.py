@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -30,8 +31,12 @@ def clock() -> Clock:
 def rfc3339(at: int) -> str:
     """``2026-03-02T09:15:00.120Z``: UTC, milliseconds, cut off (so order is kept)."""
     seconds, rest = divmod(at, SECOND)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest // MILLISECOND:03d}Z"
+    return f"{_second(seconds)}.{rest // MILLISECOND:03d}Z"
+
+
+@lru_cache(maxsize=64)  # a step writes four times, mostly of one second
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,7 +89,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
         """The id of a stage, job or step: uuid5 of its path, so that it is the same before, during
         and after a crash, and nobody has to remember it.
         """
-        return str(uuid.uuid5(uuid.UUID(self.unique_id), "/".join(map(str, path))))
+        return _part(self.unique_id, "/".join(map(str, path)))
 
     def stage_id(self, stage: str) -> str:
         """The id of a stage, by its name."""
@@ -97,3 +102,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     def step_id(self, job: str, index: int, attempt: int) -> str:
         """The id of one attempt at a step; ``index`` counts from 0, ``attempt`` from 1."""
         return self.part("job", job, "step", index, attempt)
+
+
+@lru_cache(maxsize=1024)  # a step asks six times for two ids
+def _part(unique_id: str, path: str) -> str:
+    return str(uuid.uuid5(uuid.UUID(unique_id), path))
