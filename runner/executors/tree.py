@@ -111,7 +111,7 @@ class Family:
 
     def orphans(self) -> list[Process]:
         """What steps left behind and is ours now; the dead are reaped in passing."""
-        if self.adopts and (_childless() or self._as_before()):
+        if self.adopts and (self._as_before() if self._before else _childless()):
             return []
         with self.lock:
             return [process for process in self._candidates() if not self._reaped(process)]
