@@ -14,7 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from runner.commit import MESSAGE_LIMIT, Pin, clean_url, pin, read, safe_directory, top_level
+from runner.commit import MESSAGE_LIMIT, Pin, pin, read, safe_directory, top_level
+from runner.commit.address import clean_url
 from runner.event import Git, encode
 from runner.execution import Commit
 

@@ -16,6 +16,7 @@ from runner.cli import containers, launch, pid1, places
 from runner.cli import settings as environment
 from runner.cli.recipe import Found, pin_of
 from runner.cli.voice import Voice
+from runner.commit import checkout
 from runner.console import Scene
 from runner.engine import Engine, Surroundings
 from runner.errors import RefusedError, SurroundingsError
@@ -53,7 +54,7 @@ def _tree(found: Found, environ: Mapping[str, str]) -> str:
             f"signalbox run --only {shlex.quote(found.recipe.job)} runs what is here",
         )
     root = places.top_level(here)
-    if root is None or not commit.has(root, sha, environ):
+    if root is None or not checkout.has(root, sha, environ):
         origin = plain(pin.remote) or "origin"
         raise SurroundingsError(
             f"commit {sha[:12]} is not here",
@@ -61,7 +62,7 @@ def _tree(found: Found, environ: Mapping[str, str]) -> str:
         )
     tree = os.path.join(found.directory, "tree")
     if not os.path.isdir(tree):
-        problem = commit.check_out(root, sha, tree, environ)
+        problem = checkout.make(root, sha, tree, environ)
         if problem:
             raise SurroundingsError(f"{tree} cannot be checked out: {problem}")
     return tree

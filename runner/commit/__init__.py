@@ -22,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from runner.commit.address import clean_url
 from runner.event import Git
 from runner.execution import Commit
 
@@ -112,7 +113,7 @@ def _settings(settings: tuple[tuple[str, str], ...], index: int = 0) -> dict[str
     return env
 
 
-def _environment(root: str, environ: Mapping[str, str]) -> dict[str, str]:
+def environment(root: str, environ: Mapping[str, str]) -> dict[str, str]:
     """All that git is given. The ``.git`` is named, so nothing is searched for: a bare repository
     lying in the tree is not found, and whose it is does not matter (git asks that of what it found
     itself). A relative entry of PATH could be a ``git`` of the repository.
@@ -145,7 +146,8 @@ def _call(env: Mapping[str, str], *commands: tuple[str, ...]) -> list[str]:
         ]
 
 
-def _run(env: Mapping[str, str], *command: str) -> str:
+def ask(env: Mapping[str, str], *command: str) -> str:
+    """What git printed for one command; empty when it could not be run."""
     with suppress(OSError, subprocess.TimeoutExpired):
         return _call(env, command)[0]
     return ""
@@ -158,7 +160,7 @@ def pin(directory: str, environ: Mapping[str, str]) -> Pin | None:
         return None
     try:
         names, urls = _call(
-            _environment(root, environ),
+            environment(root, environ),
             ("rev-parse", "HEAD", "--symbolic-full-name", "HEAD", "refs/remotes/origin/HEAD"),
             ("config", "-z", "--get-regexp", r"^remote\..*\.url$"),
         )
@@ -243,13 +245,14 @@ def _chosen(pin: Pin, ci: Commit, overrides: Commit) -> str:
     return (overrides.sha or checked_out or ci.sha or pin.sha).strip().lower()
 
 
-def _is_sha(text: str) -> bool:
+def is_sha(text: str) -> bool:
+    """Whether it is an id that the API takes."""
     return len(text) == SHA and _HEX.issuperset(text)
 
 
 def _local(pin: Pin, sha: str, environ: Mapping[str, str]) -> Commit:
     """What the repository says of itself and of one commit."""
-    own = _object(pin.root, sha, environ) if pin.root and _is_sha(sha) else Commit()
+    own = _object(pin.root, sha, environ) if pin.root and is_sha(sha) else Commit()
     return msgspec.structs.replace(
         own, repository_url=pin.remote, default_branch=pin.default_branch
     )
@@ -274,7 +277,7 @@ def _missing(pin: Pin, known: Mapping[str, str]) -> str:
         reasons.append("no repository URL that is free of credentials (DD_GIT_REPOSITORY_URL)")
     if not sha:
         reasons.append(f"no commit: {pin.problem} (DD_GIT_COMMIT_SHA)")
-    elif not _is_sha(sha):
+    elif not is_sha(sha):
         reasons.append(f"a commit id of {len(sha)} characters, where Datadog takes 40 hex digits")
     if not known["author_email"]:
         reasons.append("no author email (DD_GIT_COMMIT_AUTHOR_EMAIL)")
@@ -306,8 +309,8 @@ def _pinned_ref(pin: Pin, environ: Mapping[str, str]) -> dict[str, str]:
     if pin.branch:
         return {"branch": pin.branch}
     newest = ("--sort=-creatordate", "--count=1", "--format=%(refname:strip=2)")
-    env = _environment(pin.root, environ)
-    return {"tag": _line(_run(env, "for-each-ref", f"--points-at={pin.sha}", *newest, "refs/tags"))}
+    env = environment(pin.root, environ)
+    return {"tag": _line(ask(env, "for-each-ref", f"--points-at={pin.sha}", *newest, "refs/tags"))}
 
 
 def _object(root: str, sha: str, environ: Mapping[str, str]) -> Commit:
@@ -327,7 +330,7 @@ def _by_gitpython(root: str, sha: str, environ: Mapping[str, str]) -> Commit:
     hidden = dict.fromkeys((name for name in environ if not name.startswith("GIT_")), "")
     repo = git.Repo(root, expand_vars=False)
     try:
-        repo.git.update_environment(**(hidden | _environment(root, environ)))
+        repo.git.update_environment(**(hidden | environment(root, environ)))
         commit = git.Commit(repo, bytes.fromhex(sha))  # by its id: nothing is to be looked up
         return Commit(
             message=str(commit.message),
@@ -347,7 +350,7 @@ _PERSON: Final = r"(?m)^(author|committer) (.*?) ?<([^>\n]*)>(?: (\d+) ([+-])(\d
 
 def _by_git(root: str, sha: str, environ: Mapping[str, str]) -> Commit:
     """The same from the object's own bytes: gitformat-commit, headers, an empty line, message."""
-    raw = _run(_environment(root, environ), "cat-file", "commit", sha)
+    raw = ask(environment(root, environ), "cat-file", "commit", sha)
     head, _, message = raw.partition("\n\n")
     said = {"message": message}
     for role, name, email, at, sign, hours, minutes in re.findall(_PERSON, head):
@@ -370,81 +373,3 @@ def _moment(at: int, offset: int) -> str:
 def _line(text: str) -> str:
     """One line; what does not print is a space."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-
-
-_SCHEMES: Final = ("https", "http", "ssh", "git+ssh", "ssh+git", "git", "file")
-_HOST: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
-
-
-def clean_url(url: str) -> str:
-    """A remote's URL without credentials, query and fragment; empty when it cannot be told for
-    sure what is a credential. The user ``git`` of the ssh forms is none and stays.
-    """
-    url = url.strip()
-    if not url.isprintable() or url.startswith("//"):
-        return ""
-    if url.startswith("/"):
-        from urllib.parse import quote  # noqa: PLC0415  # 5 ms, for a remote that is a directory
-
-        return "" if "@" in url or url == "/" else f"file://{quote(url)}"
-    scheme, mark, rest = url.partition("://")
-    if mark:
-        return _clean_address(scheme.lower(), rest)
-    user, _, place = url.rpartition("@")
-    if set(place) & set(" ?#"):
-        return ""
-    host, _, path = place.rpartition(":")
-    if _is_host(host) and path:
-        return f"git@{place}" if user == "git" else place
-    host, _, path = place.partition("/")  # no scheme: only what looks like a host is one
-    return place if _is_host(host) and "." in host.strip(".") and path else ""
-
-
-def _clean_address(scheme: str, rest: str) -> str:
-    """An ``@`` after the first slash may end a password that holds a slash: nothing is told."""
-    address = rest.partition("#")[0].partition("?")[0]
-    authority, _, path = address.partition("/")
-    user, _, place = authority.rpartition("@")
-    named, bracket, port = place.rpartition("]")
-    host, colon, port = port.partition(":")
-    host = named + bracket + host
-    if colon and not (port.isascii() and port.isdecimal()):
-        return ""
-    if not _is_host(host) and (place or scheme != "file"):
-        return ""
-    if scheme not in _SCHEMES or "@" in rest[len(authority) :] or " " in address or not path:
-        return ""
-    return f"{scheme}://{'git@' if 'ssh' in scheme and user == 'git' else ''}{place}/{path}"
-
-
-def _is_host(text: str) -> bool:
-    if text.startswith("[") and text.endswith("]"):
-        return _HEX.issuperset(text[1:-1].lower().replace(":", "").replace(".", ""))
-    return bool(text) and _HOST.issuperset(text)
-
-
-# ── another tree ─────────────────────────────────────────────────────────────────────────────────
-
-_CHECKOUT: Final = 600.0
-"""Seconds a checkout may take."""
-
-
-def has(root: str, sha: str, environ: Mapping[str, str]) -> bool:
-    """Whether the repository at ``root`` has the commit."""
-    kind = _run(_environment(root, environ), "cat-file", "-t", sha) if _is_sha(sha) else ""
-    return kind.strip() == "commit"
-
-
-def check_out(root: str, sha: str, place: str, environ: Mapping[str, str]) -> str:
-    """A work tree of its own at ``place`` (git-worktree(1)); why not, or empty. Runs no hook, and
-    none of the filters that only a user's own configuration names (LFS leaves its pointers).
-    """
-    env = _environment(root, environ)
-    command = ("git", "worktree", "add", "--detach", "--force", place, sha)
-    try:
-        done = subprocess.run(
-            command, env=env, cwd="/", capture_output=True, timeout=_CHECKOUT, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return done.stderr.decode("utf-8", "replace").strip() if done.returncode else ""
