@@ -26,7 +26,10 @@ hypothesis.settings.register_profile(
     "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("suite")
-pytest_plugins = ("tests.left_out", "tests.container.plugin", "tests.tmux", "tests.forks")
+pytest_plugins = (
+    *("tests.left_out", "tests.container.plugin", "tests.tmux"),
+    *("tests.forks", "tests.shares"),
+)
 ROOT = Path(__file__).parent.parent
 KEY = "canary-0123456789abcdef0123456789ab"
 """The API key of every test: it may stand nowhere but in the request's header."""

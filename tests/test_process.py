@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,11 @@ def step(script, **more):
     return Command(script=script, cwd="/", env={"PATH": "/usr/bin:/bin"}, shell="sh", **more)
 executor, stop = ProcessExecutor(sys.argv[1]), Stop()
 """
+
+
+def a_job(name: str) -> Place:
+    """A job whose id no other test has, in no other process either: the id marks its processes."""
+    return Place(job_id=f"{name}-{uuid.uuid4()}")
 
 
 class Raising(Memory):
@@ -118,7 +124,7 @@ def children() -> list[str]:
 def test_P21_hundreds_of_steps_leave_no_descriptor_child_or_file(
     executor: ProcessExecutor, stop: Stop, tmp_path: Path
 ) -> None:
-    session = executor.open(Place(job_id="many"))
+    session = executor.open(a_job("many"))
     before = descriptors()
     for number in range(250):
         session.run(step("exit 1"), Memory(), stop)
@@ -137,7 +143,7 @@ def test_P10_a_step_that_forks_without_end_is_ended_with_all_it_has_forked(
     executor: ProcessExecutor, stop: Stop
 ) -> None:
     bomb = "import os, time\nfor _ in range(8): os.fork()\ntime.sleep(60)"  # 256 processes
-    session = executor.open(Place(job_id="bomb"))
+    session = executor.open(a_job("bomb"))
     ended = session.run(step(f'{sys.executable} -c "{bomb}"', limit=0.7, grace=0.1), Memory(), stop)
     assert (ended.reason, children()) == (Reason.TIMEOUT, [])
     assert session.run(step("true"), Memory(), stop).ok
@@ -152,7 +158,7 @@ def test_P11_a_step_that_the_kernel_took_for_its_memory_says_so(
     counts.write_text("nr_free_pages 7\noom_kill 4\n")
     executor = ProcessExecutor(str(tmp_path / "scratch"))
     executor.memory = memory.Memory(str(counts))
-    session = executor.open(Place(job_id="hungry"))
+    session = executor.open(a_job("hungry"))
     assert session.run(step(script), Memory(), stop).reason is not Reason.OUT_OF_MEMORY
     taken = f"echo oom_kill 5 > {counts}; {script}"
     ended = session.run(step(taken), Memory(), stop)
@@ -200,7 +206,7 @@ class Jump:
 
 
 def test_P20_an_end_counts_before_a_limit_that_passed_meanwhile(tmp_path: Path, stop: Stop) -> None:
-    session = ProcessExecutor(str(tmp_path), Jump(still=2)).open(Place(job_id="job"))
+    session = ProcessExecutor(str(tmp_path), Jump(still=2)).open(a_job("job"))
     script = "exec >&- 2>&-; sleep 0.1; exit 3"  # readings: start, end of output, end
     assert session.run(step(script, limit=500), Memory(), stop) == Exit(code=3)
     session.close()
@@ -209,13 +215,13 @@ def test_P20_an_end_counts_before_a_limit_that_passed_meanwhile(tmp_path: Path, 
 def test_S7_a_limit_that_passed_while_we_were_stopped_does_not_fail_what_had_ended(
     tmp_path: Path, stop: Stop
 ) -> None:
-    session = ProcessExecutor(str(tmp_path), Jump(still=1)).open(Place(job_id="job"))
+    session = ProcessExecutor(str(tmp_path), Jump(still=1)).open(a_job("job"))
     assert session.run(step("echo; exit 3", limit=500), Slow(), stop) == Exit(code=3)
     session.close()
 
 
 def test_orphans_are_reaped_while_the_job_goes_on(executor: ProcessExecutor, stop: Stop) -> None:
-    session = executor.open(Place(job_id="job"))
+    session = executor.open(a_job("job"))
     session.run(step("(setsid sleep 0.02 >/dev/null 2>&1 &)"), Memory(), stop)
     session.run(step("sleep 0.1"), Memory(), stop)
     assert children() == []
@@ -224,7 +230,7 @@ def test_orphans_are_reaped_while_the_job_goes_on(executor: ProcessExecutor, sto
 
 def test_nobody_else_loses_a_childs_exit_code(executor: ProcessExecutor, stop: Stop) -> None:
     ours = subprocess.Popen(["sh", "-c", "exit 7"])
-    session = executor.open(Place(job_id="job"))
+    session = executor.open(a_job("job"))
     session.run(step(f"{DAEMON} sleep 0.1"), Memory(), stop)
     session.close()
     assert ours.wait() == 7
@@ -233,7 +239,7 @@ def test_nobody_else_loses_a_childs_exit_code(executor: ProcessExecutor, stop: S
 def test_jobs_side_by_side_keep_their_own_results_and_daemons(executor: ProcessExecutor) -> None:
     def job(number: int) -> list[int]:
         stop = Stop()
-        session = executor.open(Place(job_id=f"job-{number}"))
+        session = executor.open(a_job(f"job-{number}"))
         script = f"{DAEMON if number % 2 else ''} exit {number}"
         codes = [session.run(step(script), Memory(), stop).code for _ in range(10)]
         session.close()
@@ -249,7 +255,7 @@ def test_jobs_side_by_side_keep_their_own_results_and_daemons(executor: ProcessE
 def test_an_orphan_that_hid_from_its_job_ends_with_the_last_one(
     executor: ProcessExecutor, stop: Stop, tmp_path: Path
 ) -> None:
-    hiding, other = executor.open(Place(job_id="hiding")), executor.open(Place(job_id="other"))
+    hiding, other = executor.open(a_job("hiding")), executor.open(a_job("other"))
     script = (HOSTILE / "daemon_unmarked.sh").read_text()
     hiding.run(step(script, cwd=str(tmp_path)), Memory(), stop)
     other.close()
@@ -262,7 +268,7 @@ def test_P2_without_adoption_the_mark_finds_a_daemon(
     executor: ProcessExecutor, stop: Stop, tmp_path: Path
 ) -> None:
     executor.family.adopts = False  # what a kernel that refuses PR_SET_CHILD_SUBREAPER leaves
-    session = executor.open(Place(job_id="job"))
+    session = executor.open(a_job("job"))
     session.run(step((HOSTILE / "daemon.sh").read_text(), cwd=str(tmp_path)), Memory(), stop)
     session.close()
     size = (tmp_path / "beat").stat().st_size
@@ -276,7 +282,7 @@ def test_a_defect_of_the_sink_leaves_no_process_behind(
     executor: ProcessExecutor, stop: Stop
 ) -> None:
     before = descriptors()
-    session = executor.open(Place(job_id="job"))
+    session = executor.open(a_job("job"))
     with pytest.raises(ZeroDivisionError):
         session.run(step(f"{DAEMON} echo; sleep 60"), Raising(), stop)
     session.close()
@@ -315,9 +321,7 @@ def test_S2_the_kernel_takes_a_step_first_when_memory_runs_out(
     executor: ProcessExecutor, stop: Stop
 ) -> None:
     sink = Memory()
-    executor.open(Place(job_id="job")).run(
-        step("sleep 0.1; cat /proc/self/oom_score_adj"), sink, stop
-    )
+    executor.open(a_job("job")).run(step("sleep 0.1; cat /proc/self/oom_score_adj"), sink, stop)
     assert int(sink.text) == max(500, int(Path("/proc/self/oom_score_adj").read_text()))
 
 
@@ -325,7 +329,7 @@ def test_a_step_sees_no_descriptor_of_ours(executor: ProcessExecutor, stop: Stop
     ours = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(ours, True)
     sink = Memory()
-    executor.open(Place(job_id="job")).run(step("echo /proc/self/fd/*"), sink, stop)
+    executor.open(a_job("job")).run(step("echo /proc/self/fd/*"), sink, stop)
     os.close(ours)
     seen = {int(Path(name).name) for name in sink.text.decode().split()}
     assert seen <= {0, 1, 2, 3}  # 3 is the directory that the shell reads
@@ -336,7 +340,7 @@ def test_a_script_that_cannot_be_written_is_no_fault_of_the_step(
     tmp_path: Path, stop: Stop
 ) -> None:
     (tmp_path / "file").touch()
-    session = ProcessExecutor(str(tmp_path / "file" / "scratch")).open(Place(job_id="job"))
+    session = ProcessExecutor(str(tmp_path / "file" / "scratch")).open(a_job("job"))
     ended = session.run(step("true", shell="cat"), Memory(), stop)
     assert (ended.reason, os.strerror(errno.ENOTDIR) in ended.message) == (Reason.RUNNER_LOST, True)
 
@@ -348,7 +352,7 @@ def test_a_shell_that_went_away_is_looked_for_again(
     for place in places:
         place.mkdir()
         (place / "sh").symlink_to("/bin/sh")
-    session = executor.open(Place(job_id="job"))
+    session = executor.open(a_job("job"))
     command = step("echo $0", env={"PATH": ":".join(map(str, places))})
     assert session.run(command, Memory(), stop).ok
     (places[0] / "sh").unlink()
@@ -370,7 +374,7 @@ def test_a_run_in_one_thread_can_be_stopped_from_another(
     executor: ProcessExecutor, stop: Stop
 ) -> None:
     ended: list[Exit] = []
-    session = executor.open(Place(job_id="job"))
+    session = executor.open(a_job("job"))
     running = threading.Thread(
         target=lambda: ended.append(session.run(step("sleep 60"), Memory(), stop))
     )

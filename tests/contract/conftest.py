@@ -61,9 +61,10 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
 class Job:
     """One session of an executor, and a directory that its steps and the test both see."""
 
-    def __init__(self, session: Session, workspace: Path) -> None:
+    def __init__(self, session: Session, workspace: Path, job_id: str) -> None:
         self.session = session
         self.workspace = workspace
+        self.id = job_id
         contained = isinstance(session, DockerSession)
         self.own = {b"HOME", b"HOSTNAME", b"PWD"} if contained else set()
         """Variables that the place itself sets."""
@@ -146,8 +147,9 @@ def kill(stop: Stop) -> None:
     stop.ask(Reason.CANCELED, now=True)
 
 
-def opened_in(executor: Executor, job_id: str, workspace: Path) -> Job:
-    """A job of its own in this workspace."""
+def opened_in(executor: Executor, workspace: Path) -> Job:
+    """A job of its own in this workspace. Its id, which marks its processes, is nobody else's."""
+    job_id = str(uuid.uuid4())
     directory = workspace.parent / "runs" / job_id
     directory.mkdir(parents=True)
     (directory / "tags").touch()
@@ -156,7 +158,7 @@ def opened_in(executor: Executor, job_id: str, workspace: Path) -> Job:
     session = executor.open(place, stop)
     stop.close()
     assert not isinstance(session, Exit), session
-    return Job(session, workspace)
+    return Job(session, workspace, job_id)
 
 
 @pytest.fixture(params=[*EXECUTORS, pytest.param("docker", marks=pytest.mark.engine)])
@@ -189,6 +191,6 @@ def job(executor: Executor, tmp_path: Path) -> Iterator[Job]:
     """A job that is closed at the end."""
     workspace = tmp_path / "workspace"
     workspace.mkdir(exist_ok=True)
-    opened = opened_in(executor, "job-of-the-test", workspace)
+    opened = opened_in(executor, workspace)
     yield opened
     opened.session.close()

@@ -20,7 +20,7 @@ def test_the_environment_is_what_was_given_and_the_mark(job: Job) -> None:
     given["SIGNALBOX_STEP_ID"] = "step-of-the-test"
     ran = job.run("", shell="cat /proc/self/environ", env=given)
     seen = dict(entry.split(b"=", 1) for entry in ran.output.split(b"\0") if entry)
-    expected = {**given, "PATH": PATH, "SIGNALBOX_JOB_ID": "job-of-the-test"}
+    expected = {**given, "PATH": PATH, "SIGNALBOX_JOB_ID": job.id}
     assert {os.fsdecode(n): os.fsdecode(v) for n, v in seen.items() if n not in job.own} == expected
 
 
@@ -146,7 +146,7 @@ def test_P5_a_line_of_ten_megabytes_comes_in_pieces(job: Job) -> None:
 
 
 def test_silence_is_told_once_and_only_after_a_piece(job: Job) -> None:
-    ran = job.run("sleep 0.25; printf a; sleep 0.4; printf b; printf c; sleep 0.25; printf d")
+    ran = job.run("sleep 0.3; printf a; sleep 0.6; printf b; printf c; sleep 0.6; printf d")
     assert (ran.idles, ran.output) == ([b"a", b"abc"], b"abcd")
 
 
@@ -272,7 +272,7 @@ def test_the_end_of_a_job_kills_what_ignores_TERM(job: Job) -> None:
 
 def test_jobs_do_not_end_each_others_processes(job: Job, executor: Executor) -> None:
     job.hostile("daemon")
-    other = opened_in(executor, "another-job", job.workspace)
+    other = opened_in(executor, job.workspace)
     assert other.run("sleep 60", ask=cancel, after=0.1).exit.code == 143
     other.session.close()
     assert job.beats()

@@ -56,7 +56,7 @@ class Jobs:
     def open(self, name: str = "job", **more: object) -> Job:
         opened = self._open(self.place(name, **more))
         assert not isinstance(opened, Exit), opened
-        return Job(opened, self.workspace)
+        return Job(opened, self.workspace, name)
 
     def _open(self, place: Place, stop: Stop | None = None) -> Session | Exit:
         with contextlib.closing(stop or Stop()) as asked:
