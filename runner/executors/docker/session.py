@@ -29,7 +29,9 @@ PIPE_SIZE: Final = 4 * PIECE
 KILL_WAIT: Final = 5.0
 """Seconds that ending a step's processes may take: an exec on a loaded engine takes one."""
 BEGIN: Final = 60.0
-"""Seconds that an exec may take to say that it began."""
+"""Seconds that an exec may take to say that it began; no longer than the step may take, but LEAST.
+"""
+LEAST: Final = 5.0
 RECONNECT: Final = 15.0
 """Seconds in which an engine that went away is asked again."""
 RETRY: Final = 0.2
@@ -121,14 +123,17 @@ class DockerSession:
             arguments = script.step(command, pipe, exports, file)
         except ValueError as error:
             raise NotStartedError(not_executable(str(error))) from error
-        begun = self._unless_stopped(lambda: self._begin(arguments, texts), stop)
+        patience = min(BEGIN, max(LEAST, command.limit or BEGIN))
+        begun = self._unless_stopped(lambda: self._begin(arguments, texts, patience), stop)
         stream, header, rest = begun
         held.callback(stream.close)
         if not header.pid:
             self._pump.drop(end)
             if header.refused:
                 raise NotStartedError(refusal(header.refused, command))
-            raise NotStartedError(self._lose("it, or its engine, went away"))
+            lost = self._lose("it, or its engine, went away")
+            over = patience < BEGIN and not ready([stream.fd], 0)
+            raise NotStartedError(stopped(Reason.TIMEOUT, lost.message) if over else lost)
         self._pump.watch(stream.fd)
         held.callback(self._pump.ignore, stream.fd)
         self._pump.watch(stop.fd)
@@ -144,11 +149,11 @@ class DockerSession:
             raise NotStartedError(stopped(stop.reason, "it was still being started"))
         return begun
 
-    def _begin(self, arguments: list[str], env: list[str]) -> "_Begun":
+    def _begin(self, arguments: list[str], env: list[str], patience: float) -> "_Begun":
         if self._home.freight:
             self._home.freight.push()
         stream = self._exec(arguments, env)
-        return stream, *self._header(stream)
+        return stream, *self._header(stream, patience)
 
     def _exec(self, arguments: list[str], env: list[str]) -> Stream:
         try:
@@ -159,9 +164,9 @@ class DockerSession:
         except docker.errors.APIError as error:
             raise NotStartedError(self._lose(str(error.explanation))) from error
 
-    def _header(self, stream: Stream) -> tuple[script.Header, bytes]:
+    def _header(self, stream: Stream, patience: float) -> tuple[script.Header, bytes]:
         """Its first line, and what came with it."""
-        text, deadline = b"", self._monotonic() + BEGIN
+        text, deadline = b"", self._monotonic() + patience
         while b"\n" not in text and self._monotonic() < deadline:
             ready([stream.fd], deadline - self._monotonic())
             pieces = stream.read()
