@@ -26,14 +26,12 @@ test: $(VENV)/test-installed  ## lint, types and all tests; CI=true starts a Doc
 	$(MAKE) --no-print-directory lint; linted=$$?; \
 	wait $$engine && test $$linted -eq 0
 	@mkdir -p build; echo "Two more processes test beside this one; what they print comes last."; \
-	$(BIN)/python -m pytest -m "engine or browser" > build/beside.txt 2>&1 & beside=$$!; \
-	$(BIN)/python -m pytest -m "$(PLAIN)" --share 2/2 > build/second.txt 2>&1 & second=$$!; \
-	$(BIN)/python -m pytest -m "$(PLAIN)" --share 1/2; tested=$$?; \
+	$(BIN)/python -m pytest -m engine > build/engine.txt 2>&1 & engine=$$!; \
+	$(BIN)/python -m pytest -m "not engine" --share 2/2 > build/second.txt 2>&1 & second=$$!; \
+	$(BIN)/python -m pytest -m "not engine" --share 1/2; tested=$$?; \
 	wait $$second || tested=$$?; \
-	wait $$beside; ended=$$?; cat build/second.txt build/beside.txt; \
+	wait $$engine; ended=$$?; cat build/second.txt build/engine.txt; \
 	test $$tested -eq 0 && { test $$ended -eq 0 || test $$ended -eq 5; }  # 5: none was wanted
-
-PLAIN := not engine and not browser
 
 lint: $(VENV)/test-installed  ## formatting, lint and types: our own pipeline, through Signalbox
 	$(BIN)/signalbox run --local --job lint --job types pipeline.yml
