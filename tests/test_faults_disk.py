@@ -1,20 +1,24 @@
-"""Faults D3 and D5: no inodes, a quota, a disk that fails under the journal.
+"""Faults D3, D5 and S3: no inodes, a quota, a disk that fails under the journal, a power cut.
 
-Rigs: a tmpfs with few inodes; strace, which lets one system call on the journal's files fail.
+Rigs: a tmpfs with few inodes; strace, which lets one system call on the journal's files fail; an
+ext4 that writes nothing of its own accord for five minutes, on an image whose copy is what a power
+cut leaves.
 """
 
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import GIT, Ended, Workspace, by_level
+from tests.conftest import GIT, Ended, Workspace, by_level, killed
 from tests.intake_server import Server
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -178,3 +182,51 @@ def test_D3_D5_a_disk_that_goes_on_failing_stops_nothing_and_loses_nothing_older
     assert "Events are kept in memory" in ended.err
     assert delivered(server) == STEPS
     assert kept(workspace.path / ".signalbox")[: len(STEPS)] == STEPS
+
+
+# ── S3 ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def mounted(image: Path, place: Path) -> Iterator[Path]:
+    """The ext4 in ``image``; what nobody syncs stays in memory for 300 s (ext4(5), commit)."""
+    place.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "ext4", "-o", "loop,commit=300", str(image), str(place)]
+    subprocess.run(mount, check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@root_only
+@pytest.mark.skipif(not Path("/dev/loop-control").exists(), reason="mounting an image needs loop")
+def test_S3_a_power_cut_takes_back_nothing_that_was_shown(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    steps = [f"echo s{number}" for number in range(80)]
+    workspace.write(f"name: P\njobs: {{ a: {{ steps: [{', '.join(steps)}] }} }}\n")
+    image = tmp_path / "disk.img"
+    subprocess.run(["mkfs.ext4", "-q", str(image), "24M"], check=True)
+    shown: list[str] = []
+    cuts: list[tuple[Path, list[str]]] = []
+    with mounted(image, tmp_path / "disk") as disk:
+        process = workspace.start("run", "--local", "--state", str(disk / "state"))
+        with killed(process):
+            assert process.stderr
+            for line in process.stderr:
+                if found := re.search(r"✓ (echo s\d+) ·", line):
+                    shown.append(found[1])
+                if found and len(shown) in {1, 7, 20, 41, 66}:
+                    process.send_signal(signal.SIGSTOP)
+                    shutil.copy(image, tmp_path / f"cut-{len(cuts)}.img")
+                    cuts.append((tmp_path / f"cut-{len(cuts)}.img", list(shown)))
+                    process.send_signal(signal.SIGCONT)
+            assert process.wait(30) == 0
+    assert len(cuts) == 5
+    for cut, before in cuts:
+        with mounted(cut, tmp_path / "after") as disk:
+            assert kept(disk / "state")[: len(before)] == before
+            assert workspace.run("clean", "--state", str(disk / "state")).code == 0
+            shown_now = workspace.run("show", "latest", "--json", "--state", str(disk / "state"))
+            assert shown_now.json["status"] == "error"
