@@ -130,7 +130,7 @@ class DockerSession:
         if not header.pid:
             self._pump.drop(end)
             if header.refused:
-                raise NotStartedError(refusal(header.refused, command))
+                raise NotStartedError(self._refused(header.refused, command))
             lost = self._lose("it, or its engine, went away")
             over = patience < BEGIN and not ready([stream.fd], 0)
             raise NotStartedError(stopped(Reason.TIMEOUT, lost.message) if over else lost)
@@ -140,6 +140,14 @@ class DockerSession:
         held.callback(self._pump.ignore, stop.fd)
         mark = f"SIGNALBOX_STEP_ID={env.get('SIGNALBOX_STEP_ID', '-')}"
         return _Step(stream=stream, pipe=end, pid=header.pid, mark=mark, first=rest)
+
+    def _refused(self, said: str, command: Command) -> Exit:
+        """Why it did not begin. What the engine says may be that the container is on its way out."""
+        refused = refusal(said, command)
+        unknown = refused.reason is Reason.RUNNER_LOST
+        if unknown and script.ALIVE not in self._ask(script.OOM_KILLS):
+            return self._lose(f"it went away as the step began: {said}")
+        return refused
 
     def _unless_stopped(self, begin: "Callable[[], _Begun]", stop: Stop) -> "_Begun":
         """Nobody waits for an engine that does not answer."""
