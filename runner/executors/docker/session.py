@@ -142,7 +142,7 @@ class DockerSession:
         return _Step(stream=stream, pipe=end, pid=header.pid, mark=mark, first=rest)
 
     def _refused(self, said: str, command: Command) -> Exit:
-        """Why it did not begin. What the engine says may be that the container is on its way out."""
+        """Why it did not begin: perhaps, in an engine's words, because its container is gone."""
         refused = refusal(said, command)
         unknown = refused.reason is Reason.RUNNER_LOST
         if unknown and script.ALIVE not in self._ask(script.OOM_KILLS):
