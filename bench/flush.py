@@ -18,7 +18,8 @@ import uuid
 from runner.delivery import flush
 from runner.event import Envelope, Git, Node, Status, StepEvent, encode
 from runner.execution import Execution, rfc3339
-from runner.intake import Intake, target
+from runner.intake import target
+from runner.intake.http import Intake
 from runner.journal import Change, Header, Journal, Owner, Row
 
 ROUNDS = 3

@@ -21,7 +21,8 @@ from runner.event import (
     encode,
 )
 from runner.execution import SECOND, Execution, rfc3339
-from runner.intake import Intake, target
+from runner.intake import target
+from runner.intake.http import Intake
 from runner.journal import Change, Header, Journal, Owner, Row, Tally
 from tests.intake_server import Server
 

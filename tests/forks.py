@@ -22,9 +22,8 @@ from runner import delivery, intake, manifest, report
 from runner.cli import answer, ask, attempt, custody, expiry, launch, past, voice
 from runner.cli import clean, flush, list, resume, retry, run as _, show
 from runner.cli import main
+from runner.intake import http
 from runner.providers import github, local
-
-import requests  # which intake imports when it sends
 
 for line in sys.stdin:
     asked = json.loads(line)

@@ -17,7 +17,8 @@ from typing import Final
 
 import msgspec
 
-from runner.intake import Intake, target
+from runner.intake import target
+from runner.intake.http import Intake
 from tests.intake_server import Server, intake
 
 NAME: Final = "host.docker.internal"

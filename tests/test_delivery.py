@@ -14,7 +14,7 @@ import pytest
 
 from runner.delivery import Pace
 from runner.event import Status
-from runner.intake import Intake
+from runner.intake.http import Intake
 from runner.journal import State, Tally
 from tests.delivery_place import GIT, QUICK, SHORT, Place, Run
 from tests.intake_server import Answer, Fault, Rule, intake

@@ -10,7 +10,7 @@ import sys
 import msgspec
 import pytest
 
-from runner.intake import CONNECT_LIMIT
+from runner.intake.http import CONNECT_LIMIT
 from tests.conftest import Workspace
 from tests.namespace import NO_ROUTE_6, SWALLOWED_6, Told
 

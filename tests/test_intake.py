@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from runner.errors import UsageError
-from runner.intake import Intake, Reply, Target, Verdict, link, target
+from runner.intake import Reply, Target, Verdict, link, target
 from runner.intake.answers import failed
+from runner.intake.http import Intake
 from runner.intake.way import authorities, proxies
 from tests.intake_server import HTML, Answer, Certificate, Fault, Server, intake
 

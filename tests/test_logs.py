@@ -23,7 +23,8 @@ from runner.delivery.lines import LogFile, Piece, piece
 from runner.delivery.logs import LogSender
 from runner.event import Status
 from runner.execution import SECOND
-from runner.intake import Intake, Target, logs, target
+from runner.intake import Target, logs, target
+from runner.intake.http import Intake
 from runner.journal import Change, Cursor, JobLog, Section, State
 from tests.conftest import KEY, Workspace, by_level, killed
 from tests.delivery_place import Place, Run

@@ -144,26 +144,28 @@ def test_a_stopped_one_takes_nothing_and_holds_nobody_up(sidecar: Sidecar) -> No
     assert not sending.is_alive()
 
 
-def test_it_is_gone_with_the_run(workspace: Workspace, server: Server) -> None:
+@pytest.fixture
+def running(workspace: Workspace, server: Server) -> Iterator[subprocess.Popen[str]]:
+    """A run in its first step, whose first event has arrived."""
     workspace.write("name: P\njobs: { a: { steps: ['sleep 30'] } }\n")
     workspace.commit()
     process = workspace.to(server).start("run")
     with killed(process):
         workspace.until(lambda: bool(server.events))
-        beside = [pid for pid in children(process.pid) if os.getsid(pid) == process.pid]
-        assert len(beside) == 1
-        process.kill()
-        workspace.until(lambda: gone(beside[0]), within=3)
+        yield process
 
 
-def test_what_a_group_is_sent_is_for_the_run(workspace: Workspace, server: Server) -> None:
-    workspace.write("name: P\njobs: { a: { steps: ['sleep 30'] } }\n")
-    workspace.commit()
-    process = workspace.to(server).start("run")
-    with killed(process):
-        workspace.until(lambda: bool(server.events))
-        os.killpg(process.pid, signal.SIGTERM)
-        assert process.wait(10) == 143
+def test_it_is_gone_with_the_run(workspace: Workspace, running: subprocess.Popen[str]) -> None:
+    (beside,) = [pid for pid in children(running.pid) if os.getsid(pid) == running.pid]
+    running.kill()
+    workspace.until(lambda: gone(beside), within=3)
+
+
+def test_what_a_group_is_sent_is_for_the_run(
+    server: Server, running: subprocess.Popen[str]
+) -> None:
+    os.killpg(running.pid, signal.SIGTERM)
+    assert running.wait(10) == 143
     assert server.event("pipeline")["status"] == "canceled"
 
 

@@ -28,6 +28,7 @@ def _ask() -> int:
     from runner import __version__, intake
     from runner.cli import settings
     from runner.errors import UsageError
+    from runner.intake.http import Intake
 
     found = settings.read(os.environ)
     warnings: list[str] = []
@@ -40,7 +41,7 @@ def _ask() -> int:
     )
     if to is None:
         raise UsageError("; ".join(warnings) or "no key is set", "set DD_API_KEY and DD_SITE")
-    line = intake.Intake(to, environ=os.environ, version=__version__)
+    line = Intake(to, environ=os.environ, version=__version__)
     reply = line.check(within=10)
     line.close()
     good = reply.verdict is intake.Verdict.DELIVERED

@@ -43,7 +43,7 @@ class Commands(click.Group):
         """The commands, in the order of a first day."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         """One command, loaded."""
         if cmd_name not in COMMANDS and cmd_name not in _HIDDEN:
             return None

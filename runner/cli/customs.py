@@ -62,9 +62,7 @@ def _past(past: Past) -> None:
         _canonical(stored.git, event.Git)
     told = [_event(one) for one in past.events]
     known = _pipelines(told, stored.header.execution)
-    for one, event_ in zip(past.events, told, strict=True):
-        _see(_names(event_)[:2] == (one.level, one.id), "an event is not what it is filed as")
-        _see(_names(event_)[2] in known, "an event is another's")
+    _see(all(_names(one)[2] in known for one in told), "an event is another's")
     ends = [(one.level, one.id) for one in past.events if one.final]
     _see(len(set(ends)) == len(ends), "something ended twice in it")
     _see(("pipeline", stored.id) in ends, "its own end is missing")
@@ -112,6 +110,7 @@ def _event(one: StoredEvent) -> Event:
     _see(len(one.body) <= EVENT and len(one.note) <= EVENT, "an event is too large")
     told = event.decode(one.body)
     _see(event.encode(told) == one.body, "an event is not as we write them")
+    _see(_names(told)[:2] == (one.level, one.id), "an event is not what it is filed as")
     _see(one.final == (told.status is not Status.RUNNING), "an event ends what it does not end")
     times = (told.start, told.start if told.end is None else told.end)
     _see(all(map(_TIME.fullmatch, times)) and times[0] <= times[1], "an event's times are none")

@@ -36,6 +36,7 @@ def command(
     environ = dict(os.environ)
     look = commit.Look(os.getcwd(), environ)
 
+    # Loaded while git looks HEAD up.
     from runner.cli import request, wrap
 
     options = request.options(started)

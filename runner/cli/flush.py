@@ -11,6 +11,7 @@ from runner.errors import FAILED, UsageError
 
 if TYPE_CHECKING:
     from runner import intake
+    from runner.intake.http import Intake
 
 _ATTEMPT, _TRIES = 5.0, 3
 """Seconds, and failures in a row, after a CI's job: it is paid by the minute."""
@@ -67,8 +68,9 @@ def _send(
 ) -> int:
     import time
 
-    from runner import __version__, delivery, execution, intake
+    from runner import __version__, delivery, execution
     from runner.cli import launch, settings
+    from runner.intake.http import Intake
 
     logs = settings.read(environ).logs
     journal = launch.open_journal(where, os.path.dirname(where), _say, environ)
@@ -76,7 +78,7 @@ def _send(
         launch.settle_git(journal, environ)
         done = delivery.flush(
             journal,
-            intake.Intake(to, environ=environ, version=__version__),
+            Intake(to, environ=environ, version=__version__),
             binding=to.binding,
             run=journal.find(run).id if run else "",
             clock=execution.clock(),
@@ -92,8 +94,9 @@ def _send(
     return FAILED if done.waiting or done.refused or done.unsent else 0
 
 
-def _logs(to: "intake.Target", environ: Mapping[str, str]) -> "intake.Intake | None":
+def _logs(to: "intake.Target", environ: Mapping[str, str]) -> "Intake | None":
     from runner import __version__, intake
+    from runner.intake.http import Intake
 
     there = intake.logs(to)
-    return intake.Intake(there, environ=environ, version=__version__) if there else None
+    return Intake(there, environ=environ, version=__version__) if there else None

@@ -49,6 +49,7 @@ def command(
         sidecar.foresee(place)
     look = commit.Look(place.directory, dict(os.environ))
 
+    # Loaded while the sidecar reads the file and git looks HEAD up.
     from runner import plan
     from runner.cli import launch, settings
 

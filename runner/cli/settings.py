@@ -89,6 +89,12 @@ def read(environ: Mapping[str, str]) -> Settings:
     )
 
 
+def sends(environ: Mapping[str, str]) -> bool:
+    """Whether something may be sent, as far as that can be told before anything is checked."""
+    names = ("DD_API_KEY", "DATADOG_API_KEY", "SIGNALBOX_INTAKE_URL")
+    return any(map(environ.get, names))
+
+
 def forget(environ: MutableMapping[str, str]) -> None:
     """Take what no step may see out of the process's environment: libraries start programs with it
     (``import git`` runs ``git version``), and a step may read a neighbour's.

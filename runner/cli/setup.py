@@ -310,7 +310,7 @@ class Setup:
         """The way to an intake."""
         if self.sidecar:
             return self.sidecar.intake(target, self.environ, __version__)
-        from runner.intake import Intake  # 75 ms, where nobody else has spent them
+        from runner.intake.http import Intake
 
         return Intake(target, environ=self.environ, version=__version__)
 

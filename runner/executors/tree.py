@@ -111,7 +111,7 @@ class Family:
 
     def orphans(self) -> list[Process]:
         """What steps left behind and is ours now; the dead are reaped in passing."""
-        if self.adopts and (self._as_before() if self._before else _childless()):
+        if self.adopts and self._as_before():
             return []
         with self.lock:
             return [process for process in self._candidates() if not self._reaped(process)]
@@ -126,7 +126,9 @@ class Family:
         )
 
     def _as_before(self) -> bool:
-        """Whether there are only children that there were before any step: 20 us."""
+        """Whether there are only children that there were before any step, which is so after
+        nearly every one: 14 us.
+        """
         text = _content(self._children)
         return text is not None and self._before.issuperset(text.split())
 
@@ -150,15 +152,6 @@ def _adopt_orphans() -> bool:
     """Become the parent of what our descendants orphan; False: the kernel would not."""
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
-
-
-def _childless() -> bool:
-    """One system call that settles nearly every step."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return True
-    return False
 
 
 class Tree:

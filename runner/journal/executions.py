@@ -29,7 +29,7 @@ UNFINISHED: Final = "status IS NULL"
 def stored(db: sqlite3.Connection, which: str = "true") -> list[Stored]:
     """All of them, or those that are ``WAITING`` or ``UNFINISHED``, the last begun first."""
     rows = db.execute(
-        "SELECT id, header, envelope, source, binding, git, git_settled, status, ended_at, gates,"  # noqa: S608
+        "SELECT id, header, envelope, source, binding, git, git_settled, status, ended_at, gates,"  # noqa: S608 (words of our own)
         f" answered_by FROM execution WHERE {which} ORDER BY number DESC"
     ).fetchall()
     return [execution for row in rows if (execution := _decode(row))]

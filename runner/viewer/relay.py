@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from runner.delivery import Pace, Sender, Turn, request
 from runner.execution import SECOND, Clock
-from runner.intake import Intake, Target, logs
+from runner.intake import Target, logs
+from runner.intake.http import Intake
 from runner.journal import Pending
 from runner.viewer.changes import News
 from runner.viewer.outbox import Lane, Outbox

@@ -20,7 +20,7 @@ from typing import Final
 
 from runner.cli import places
 from runner.cli.places import Place
-from runner.cli.settings import forget
+from runner.cli.settings import forget, sends
 from runner.cli.sidecar import duty
 from runner.cli.sidecar.channel import (
     Channel,
@@ -30,15 +30,14 @@ from runner.cli.sidecar.channel import (
     Opening,
     Sending,
 )
-from runner.intake import Intake, Reply, Target, Wire
+from runner.intake import Reply, Target, Wire
 from runner.pipeline import Pipeline
 
-_SENDS: Final = ("DD_API_KEY", "DATADOG_API_KEY", "SIGNALBOX_INTAKE_URL")
-"""One of these is set where something will be sent."""
 _FILE: Final = tuple[bytes, Pipeline] | None
 _PATIENCE: Final = 5.0
 """Seconds for reading a file, which takes 0.1 at most."""
 _AT_ONCE: Final = 0.1
+"""Seconds for a word to a process that may be stopped: whoever cuts is at the end of its time."""
 _LATE: Final = 2.0
 """Seconds by which an attempt may be over its time before nobody believes in it any more."""
 
@@ -134,6 +133,8 @@ class _Line:
 
     def _open(self) -> Wire:
         if self._here is None:
+            from runner.intake.http import Intake
+
             self._here = Intake(self._to, environ=self._environ, version=self._version)
         return self._here
 
@@ -141,7 +142,7 @@ class _Line:
 def start(environ: Mapping[str, str]) -> Sidecar | None:
     """Fork it. Call it before threads start, and once this process is undumpable."""
     with contextlib.suppress(OSError):  # no process to be had: later, perhaps, for a step
-        return Sidecar(sends=any(map(environ.get, _SENDS)))
+        return Sidecar(sends=sends(environ))
     return None
 
 

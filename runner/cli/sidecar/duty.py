@@ -22,7 +22,7 @@ from runner.cli.sidecar.channel import (
     Sending,
 )
 from runner.errors import SignalboxError
-from runner.intake import Intake, load
+from runner.intake import Wire
 from runner.pipeline import Pipeline
 
 _LOWER: Final = 10
@@ -39,10 +39,10 @@ def serve(channels: Iterable[Channel], exit_: Callable[[int], None], *, sends: b
     for channel in channels:
         threading.Thread(target=_listen, args=(channel, exit_), daemon=True).start()
     # All that takes its time, before anybody asks, and in the order in which it is asked for.
-    from runner import manifest  # noqa: F401 - 20 ms
+    from runner import manifest  # noqa: F401 - loaded is all it is to be
 
     if sends:
-        load()
+        from runner.intake import http  # noqa: F401 - as said
 
     threading.Event().wait()
 
@@ -75,7 +75,7 @@ class _Desk:
     def __init__(self, channel: Channel) -> None:
         self.queue: SimpleQueue[Loading | Opening | Sending] = SimpleQueue()
         self._channel = channel
-        self._intake: Intake | None = None
+        self._intake: Wire | None = None
 
     def cut(self) -> None:
         """From another thread: end the attempt under way."""
@@ -95,6 +95,8 @@ class _Desk:
             case Loading():
                 self._channel.put(_load(message.place))
             case Opening():
+                from runner.intake.http import Intake
+
                 self._intake = Intake(message.to, environ=message.environ, version=message.version)
             case Sending():
                 assert self._intake  # noqa: S101 - opened before

@@ -29,9 +29,9 @@ PIPE_SIZE: Final = 4 * PIECE
 KILL_WAIT: Final = 5.0
 """Seconds that ending a step's processes may take: an exec on a loaded engine takes one."""
 BEGIN: Final = 60.0
-"""Seconds that an exec may take to say that it began; no longer than the step may take, but LEAST.
-"""
+"""Seconds that an exec may take to say that it began, where the step may take longer."""
 LEAST: Final = 5.0
+"""The same for a step with a short limit: on a loaded engine an exec takes one."""
 RECONNECT: Final = 15.0
 """Seconds in which an engine that went away is asked again."""
 RETRY: Final = 0.2
