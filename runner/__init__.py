@@ -22,8 +22,10 @@ reads this map and the imports, and keeps both true::
        timing       queue time, execution time, critical path
        failure      how a step ended + the end of its output -> error
        redact       streaming masker: the same result for every split of the stream
+       files        what a step sees of us: its variables, the files it speaks through
        entries      what a step writes into its files: tags, measures, outputs
        outbox       what a signalbox inside a step reports, and what of it is believed
+       state        the state directory: whose it is, which run is alive
     3  executors    the Executor contract; processes here, containers of a Docker engine
        providers    one file per host CI: its facts, log groups, outputs, job page
        commit       the commit under test

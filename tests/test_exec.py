@@ -4,13 +4,25 @@ import hashlib
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
 import termios
+from datetime import datetime
+from pathlib import Path
 
+import click
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from runner.cli import exec as by_click
+from runner.cli import words
+from runner.errors import UsageError
+from runner.executors import Command, Stop
+from runner.executors.foreground import Foreground
+from runner.state import Place
 from tests.conftest import KEY, ROOT, Workspace, by_level, killed, tags
 from tests.intake_server import Answer, Server
 
@@ -309,3 +321,169 @@ def test_a_command_speaks_through_its_files(workspace: Workspace, server: Server
     assert workspace.to(server).run("exec", "--", "sh", "-c", code).code == 0
     assert tags(server.event("step"))["color"] == "red"
     assert tags(server.event("pipeline"))["a"] == "b"
+
+
+# ── its words, read before click is there ────────────────────────────────────────────────────────
+
+WORDS = (
+    "-- --name --job --pipeline --tag --measure --state --local --manual --automatic --help -h -x"
+    " --name=a --job= --tag=k:v --tag=k --measure=a:1 --measure=a:b --local=1 --nam --frob --frob=1"
+    " a:b c:2 true - -- sh"
+)
+
+
+def by_the_book(arguments: list[str]) -> words.Exec | None:
+    """As click reads them; None: it says something else."""
+    try:
+        context = by_click.command.make_context("exec", list(arguments))
+    except (click.exceptions.Exit, click.ClickException):
+        return None
+    return words.of_exec(context.params)
+
+
+@given(st.lists(st.sampled_from(WORDS.split()), max_size=7))
+@example(["--name", "--", "--", "true"])
+@example(["--tag", "a:b", "--tag=c:d", "--manual", "--automatic", "--", "--local"])
+def test_plain_words_are_read_as_click_reads_them(arguments: list[str]) -> None:
+    try:
+        read = words.plain(arguments)
+    except UsageError:
+        with pytest.raises(UsageError):
+            by_the_book(arguments)
+        return
+    assert read is None or read == by_the_book(arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["true"],
+        ["--", "--name", "x"],
+        ["--local", "--tag", "a:b", "--tag=c:d", "--measure", "n:1", "--", "make", "-j2"],
+        ["--name", "N", "--job=J", "--pipeline", "P", "--state", "s", "--automatic", "a", "--b"],
+    ],
+)
+def test_no_usual_command_waits_for_click(arguments: list[str]) -> None:
+    assert words.plain(arguments) == by_the_book(arguments) is not None
+
+
+# ── it runs before there is anything to report it ────────────────────────────────────────────────
+
+
+class Hand:
+    """A clock that somebody turns."""
+
+    at = 1_000
+
+    def __call__(self) -> int:
+        return self.at
+
+
+class Nowhere:
+    def write(self, piece: bytes) -> None:
+        """Lost."""
+
+    def idle(self) -> None:
+        """Nothing."""
+
+
+def test_what_we_load_meanwhile_is_in_no_duration() -> None:
+    clock = Hand()
+    command = Command(script="", cwd="/", env={"PATH": os.environ["PATH"]})
+    foreground = Foreground(["true"], set(), clock)
+    foreground.start(command)
+    clock.at = 1_005
+    foreground.attend()
+    assert foreground.wait().ok  # it has ended, at 1,005; we go on loading
+    clock.at = 1_300
+    assert foreground.now() == 1_000, "what begins now began with the command"
+    assert foreground.run(command, Nowhere(), Stop()).ok
+    assert foreground.now() == 1_005
+    clock.at = 1_310
+    assert foreground.now() == 1_015
+    foreground.close()
+
+
+def test_times_hold_the_commands_own(workspace: Workspace, server: Server) -> None:
+    code = "date +%s%3N > began; sleep 0.2; date +%s%3N > ended"
+    assert workspace.to(server).run("exec", "--", "sh", "-c", code).code == 0
+    began, ended = (int((workspace.path / name).read_text()) for name in ("began", "ended"))
+    for level in ("step", "job", "pipeline"):
+        event = server.event(level)
+        start, end = (
+            round(datetime.fromisoformat(event[name]).timestamp() * 1000)
+            for name in ("start", "end")
+        )
+        assert start <= began <= ended <= end + 1, "cut off to milliseconds"
+
+
+def test_the_commit_is_the_one_that_the_command_found(workspace: Workspace, server: Server) -> None:
+    workspace.write("text", "file")
+    sha = workspace.commit()
+    more = ["git", "-c", "user.name=A", "-c", "user.email=a@example.test"]
+    more += ["commit", "-q", "--allow-empty", "-m", "more"]
+    assert workspace.to(server).run("exec", "--", *more).code == 0
+    assert workspace.git("rev-parse", "HEAD").strip() != sha
+    assert server.event("pipeline")["git"]["sha"] == sha
+
+
+def test_whatever_is_wrong_with_us_afterwards_the_code_is_the_commands(
+    workspace: Workspace, server: Server
+) -> None:
+    """The command itself makes the journal one that is nobody's; and it is said."""
+    spoil = "rm -rf .signalbox; ln -s /nowhere .signalbox; sleep 0.3; exit 7"
+    ended = workspace.to(server).run("exec", "--", "sh", "-c", spoil)
+    assert ended.code == 7
+    assert ended.err.startswith("signalbox: ")
+    assert "Traceback" not in ended.err
+
+
+def test_a_directory_that_was_lost_costs_no_execution(workspace: Workspace, server: Server) -> None:
+    """Ids of a CI are derived; what the directories do not tell, the journal does."""
+    github = json.loads((ROOT / "tests/environments/github-push.json").read_text())["environ"]
+    assert workspace.to(server).run("exec", "true", **github).code == 0
+    shutil.rmtree(workspace.path / ".signalbox/runs")
+    assert workspace.run("exec", "true", **github).code == 0
+    assert len({e["unique_id"] for e in by_level(server.events, "pipeline")}) == 2
+
+
+def test_a_state_that_is_refused_is_so_before_the_command_starts(workspace: Workspace) -> None:
+    (workspace.path / ".signalbox").symlink_to("/tmp")
+    ended = workspace.run("exec", "touch", "ran")
+    assert ended.code == 4
+    assert "symbolic link" in ended.err
+    assert not (workspace.path / "ran").exists()
+
+
+def test_a_disk_that_takes_nothing_costs_the_command_nothing(
+    workspace: Workspace, server: Server
+) -> None:
+    workspace.write("a file where a directory should be", "place")
+    state = str(workspace.path / "place/state")
+    ended = workspace.to(server).run("exec", "--state", state, "--", "sh", "-c", "echo hi; exit 5")
+    assert (ended.code, ended.out) == (5, "hi\n")
+    assert "in memory" in ended.err
+    assert server.event("pipeline")["status"] == "error"
+
+
+def test_an_id_is_reserved_once(tmp_path: Path) -> None:
+    place, other = Place(str(tmp_path / "state")), Place(str(tmp_path / "state"))
+    place.prepare()
+    assert place.reserve("a")
+    assert not other.reserve("a")
+    assert other.reserve("b")
+    assert sorted(place.runs()) == ["a", "b"]
+
+
+def test_a_directory_that_is_gone_is_said(workspace: Workspace) -> None:
+    script = f"mkdir d; cd d; rmdir ../d; exec {sys.executable} -m runner exec touch ran"
+    done = subprocess.run(
+        ["sh", "-c", script],
+        cwd=workspace.path,
+        env=workspace.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert "current directory is gone" in done.stderr

@@ -22,6 +22,7 @@ import pytest
 from runner.errors import RefusedError, SurroundingsError
 from runner.event import Status
 from runner.journal import Change, Claim, Journal, State, base
+from runner.state import Place
 from tests import journal_rows as make
 from tests.journal_rows import BINDING, OWNER, begun, parts
 
@@ -683,12 +684,12 @@ def test_D17_a_strangers_directory_is_refused_the_workspace_owners_is_not(state:
     os.chown(state, 1001, 1001)
     with pytest.raises(SurroundingsError, match="belongs to user 1001, not to user 0"):
         Journal.open(state, warn=Warnings())
-    Journal.open(state, warn=Warnings(), owner=(1001, 1001)).close()
+    Journal.open(Place(state, (1001, 1001)), warn=Warnings()).close()
 
 
 @root_only
 def test_T23_what_root_makes_belongs_to_the_workspaces_owner(state: str) -> None:
-    journal = Journal.open(state, warn=Warnings(), owner=(1001, 1001))
+    journal = Journal.open(Place(state, (1001, 1001)), warn=Warnings())
     run = begun(journal)
     journal.append(run, make.rows("s"))
     Path(journal.directory(run), "job.log").write_text("out")

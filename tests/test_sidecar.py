@@ -11,7 +11,6 @@ from threading import Thread, Timer
 
 import pytest
 
-from runner import commit
 from runner.cli import places
 from runner.cli.sidecar import Sidecar
 from runner.errors import PipelineFileError
@@ -27,7 +26,7 @@ MANIFESTS = sorted((ROOT / "tests" / "manifests").glob("*.yml"))
 
 @pytest.fixture
 def sidecar() -> Iterator[Sidecar]:
-    made = Sidecar(sends=True)
+    made = Sidecar(reads=True, sends=True)
     yield made
     made.close()
 
@@ -172,7 +171,8 @@ def test_what_a_group_is_sent_is_for_the_run(
 def test_nobody_waits_for_what_it_holds_open(workspace: Workspace) -> None:
     """Neither the reader of our output nor the owner of a lock that we were started with."""
     workspace.write("name: P\njobs: { a: { steps: ['true'] } }\n")
-    program = "import os\nfrom runner.cli import sidecar\nsidecar.Sidecar(sends=True)\nos._exit(0)"
+    made = "sidecar.Sidecar(reads=True, sends=True)"
+    program = f"import os\nfrom runner.cli import sidecar\n{made}\nos._exit(0)"
     with subprocess.Popen(
         [sys.executable, "-c", program],
         cwd=workspace.path,
@@ -180,10 +180,3 @@ def test_nobody_waits_for_what_it_holds_open(workspace: Workspace) -> None:
         stdout=subprocess.PIPE,
     ) as process:
         assert process.communicate(timeout=5)[0] == b""
-
-
-def test_head_is_the_same_wherever_it_was_looked_up(workspace: Workspace) -> None:
-    workspace.write("text", "file")
-    workspace.commit()
-    look = commit.Look(str(workspace.path), workspace.environ)
-    assert look.pin() == commit.pin(str(workspace.path), workspace.environ) is not None

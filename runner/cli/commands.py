@@ -1,6 +1,6 @@
 """The commands: one file each, loaded when it is called.
 
-Owns the list of commands and the error boundary. Imports click alone, so that ``--help`` is fast;
+Owns the list of commands. Imports click alone, so that ``--help`` is fast;
 each command imports what it needs (``tests/test_startup.py`` holds the list).
 """
 
@@ -82,7 +82,7 @@ def commands() -> None:
 
 
 def run(arguments: list[str], beside: "Sidecar | None") -> int:
-    """Run one command line; the exit code. The error boundary: no traceback reaches a user."""
+    """Run one command line; the exit code. What click says of it is said here."""
     try:
         result = commands.main(
             args=arguments, prog_name="signalbox", standalone_mode=False, obj=beside
@@ -92,12 +92,8 @@ def run(arguments: list[str], beside: "Sidecar | None") -> int:
     except click.ClickException as error:
         _plain(error)
         return 2
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:
         return 130
-    except BrokenPipeError:
-        return 1
-    except Exception as error:  # noqa: BLE001 - the boundary
-        return _report(error)
     return result if isinstance(result, int) else 0
 
 
@@ -106,16 +102,3 @@ def _plain(error: click.ClickException) -> None:
     command = context.command_path if context else "signalbox"
     click.echo(f"signalbox: {error.format_message()}", err=True)
     click.echo(f"  → {command} --help", err=True)
-
-
-def _report(error: Exception) -> int:
-    from runner.errors import SignalboxError
-
-    if isinstance(error, SignalboxError):
-        click.echo(f"signalbox: {error.message}", err=True)
-        for line in error.hint.splitlines():
-            click.echo(f"  → {line}", err=True)
-        return error.exit_code
-    from runner.cli.defect import report
-
-    return report(error)

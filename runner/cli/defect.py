@@ -1,18 +1,30 @@
-"""A defect of ours, as a report to paste: where it happened, without values.
+"""What is told of an error: one that is expected in its own words, a defect as a report to paste.
 
-Owns that text alone. Source lines and positions are said, variables never: they may hold secrets.
+Owns that text alone: of a defect, where it happened, without values. Source lines and positions are
+said, variables never: they may hold secrets.
 """
 
-import platform
 import sys
-import traceback
 
 from runner import __version__
-from runner.errors import DEFECT
+from runner.errors import DEFECT, SignalboxError
+
+
+def tell(error: Exception) -> int:
+    """Say what is wrong, on standard error; the exit code."""
+    if not isinstance(error, SignalboxError):
+        return report(error)
+    print(f"signalbox: {error.message}", file=sys.stderr)
+    for line in error.hint.splitlines():
+        print(f"  → {line}", file=sys.stderr)
+    return error.exit_code
 
 
 def report(error: BaseException) -> int:
     """Print the report to standard error; the exit code."""
+    import platform  # both by who needs them
+    import traceback
+
     lines = [
         "signalbox: a defect of ours; the build's own result is not known. Please report this:",
         "",

@@ -3,16 +3,19 @@
 Owns how ids are derived in a host CI. The shape of an identity is ``runner.execution``'s.
 """
 
-import getpass
 import itertools
 import os
+import sys
 import uuid
 from collections.abc import Container
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from runner import providers
-from runner.execution import Link
-from runner.journal import Owner
+from runner.execution import MILLISECOND, Execution, Link
+
+if TYPE_CHECKING:
+    from runner.cli.caller import Caller
+    from runner.journal import Owner
 
 _NAMESPACE: Final = uuid.UUID("5f0c1f52-6c0b-5d0e-9a4e-2f6d1b7c8a90")
 """Ours alone: ids derived from a CI's variables collide with nobody else's."""
@@ -20,8 +23,41 @@ _CONTAINER_ID: Final = 12
 _HEX: Final = frozenset("0123456789abcdef")
 
 
-def owner() -> Owner:
+def fresh(
+    caller: "Caller",
+    pipeline: str,
+    taken: Container[str],
+    *,
+    manual: bool | None,
+    queued_at: int | None = None,
+) -> Execution:
+    """An execution that begins now, and goes on from no other. ``taken`` are ids that executions
+    of this state directory have; ``manual`` and ``queued_at`` what was said of it, if anything.
+    """
+    host, start = caller.host, caller.clock()
+    unique_id, previous = identity(host, pipeline, taken)
+    if manual is None:
+        manual = host.manual if host.name else sys.stdin.isatty()
+    return Execution(
+        unique_id=unique_id,
+        pipeline_id=unique_id,
+        pipeline=pipeline,
+        start=start,
+        url=host.url,
+        manual=manual,
+        queue_time=_waited(queued_at or host.queued_at, start, host.queue_time),
+        previous=previous,
+    )
+
+
+def _waited(asked: int | None, start: int, otherwise: int | None) -> int | None:
+    return max(start - asked, 0) // MILLISECOND if asked else otherwise
+
+
+def owner() -> "Owner":
     """This process, for whoever finds its executions later."""
+    from runner.journal import Owner
+
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read().strip()
     return Owner(host=os.uname().nodename, boot=boot, pid=os.getpid())
@@ -31,6 +67,8 @@ def actor(host: providers.Host) -> str:
     """The person behind this command, as far as anybody says: the host CI, else the machine."""
     if host.actor:
         return host.actor
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a uid without a name, in a container

@@ -28,6 +28,7 @@ from runner.engine import Engine
 from runner.execution import Commit, Execution, clock
 from runner.journal import Journal
 from runner.notice import ExecutionFinished, Observer, Outcome
+from runner.state import Place
 
 if TYPE_CHECKING:  # loaded when there is a key
     from runner.intake import Target
@@ -51,7 +52,7 @@ SHORT: Final = 0.5
 
 
 def open_journal(
-    state: str,
+    state: str | Place,
     workspace: str,
     warn: Callable[[str], None],
     environ: Mapping[str, str] | None = None,
@@ -59,8 +60,9 @@ def open_journal(
     """The journal for a command that writes. What killed runs left open is closed first, and what
     waited for an answer that never came is ended.
     """
-    found, now = os.stat(workspace), clock()()
-    journal = Journal.open(state, owner=(found.st_uid, found.st_gid), warn=warn)
+    now = clock()()
+    place = state if isinstance(state, Place) else Place.of(state, workspace)
+    journal = Journal.open(place, warn=warn)
     for unique_id in recorder.close_dead(journal, owner()):
         warn(f"execution {unique_id[:8]} was killed before it could end; it is closed as failed")
     waiting = (gate for stored in journal.waiting() for gate in stored.gates)
@@ -126,12 +128,13 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 def begin(setup: Setup) -> Begun:
     """Everything before the first step."""
     request = setup.request
-    journal = open_journal(
-        places.state(request.options.state, setup.environ, request.place.workspace),
-        request.place.workspace,
-        setup.voice.warn,
-        setup.environ,
+    workspace, reserved = request.place.workspace, request.reserved
+    state = (
+        reserved.state
+        if reserved
+        else places.state(request.options.state, setup.environ, workspace)
     )
+    journal = open_journal(state, workspace, setup.voice.warn, setup.environ)
     pin = setup.pin()
     target = setup.target()
     setup.quiet = setup.quiet or not (target or setup.outer)

@@ -6,89 +6,68 @@ Owns turning a request and the environment into these. Carries nothing out (``la
 import hashlib
 import os
 import shlex
-import sys
-import uuid
 from collections.abc import Callable, Container, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from runner import __version__, commit, errors, event, providers, recorder
-from runner import execution as executions
-from runner.cli import containers, pid1, screen
+from runner.cli import containers, identity, screen
 from runner.cli import settings as environment
-from runner.cli.identity import actor, hostname, identity, owner
+from runner.cli.caller import Caller
 from runner.cli.request import Request
 from runner.cli.voice import Folding, Voice
 from runner.commit import Pin
 from runner.console import Console, Scene, again
 from runner.engine import Surroundings
-from runner.execution import MILLISECOND, Execution, Link, rfc3339
+from runner.execution import Execution, Link, rfc3339
 from runner.journal import Header, Journal
 from runner.notice import Screen
-from runner.redact import Masker
 
 if TYPE_CHECKING:  # loaded on a terminal, and when there is a key
     from runner.cli.sidecar import Sidecar
     from runner.console.live import Live
     from runner.intake import Target, Wire
 
-SWITCH: Final = 0.002
-"""Seconds after which a thread gives way to another. The usual 5 ms are what a step would wait for
-each of the imports that go on beside it.
-"""
-
 
 class Setup:
-    """One execution that is about to begin."""
+    """One execution that is about to begin. ``caller``: who has called, when that is known."""
 
     def __init__(
-        self, request: Request, environ: Mapping[str, str], sidecar: "Sidecar | None" = None
+        self,
+        request: Request,
+        environ: Mapping[str, str],
+        sidecar: "Sidecar | None" = None,
+        caller: Caller | None = None,
     ) -> None:
-        self.request, self.environ = request, dict(environ)
-        self.sidecar = sidecar
-        environment.forget(os.environ)
-        sys.setswitchinterval(SWITCH)
-        self.settings = environment.read(self.environ)
-        self.clock = executions.clock()
+        self.request, self.sidecar = request, sidecar
+        self.voice = Voice(environ)
+        declared = request.plan.pipeline.secrets
+        self.caller = caller or Caller(environ, self.voice.warn, declared)
+        self.environ, self.settings = self.caller.environ, self.caller.settings
+        self.masker, self.clock = self.caller.masker, self.caller.clock
         self.engine = containers.Engine(request.plan, self.environ)
-        self._host = providers.detect(self.environ, providers.read_file)
-        self.voice = Voice(self.environ)
-        self._salt = uuid.uuid4().hex
         self.quiet = False
         """Nobody wants to know that there is no commit: nothing is sent that could name it."""
-        if not pid1.guard():
-            self.voice.warn("this kernel lets steps read what this process was given")
-        self.masker = self._mask()
+        self._see_plain()
         for warning in request.warnings:
             self.voice.warn(warning)
 
-    def _mask(self) -> Masker:
-        pipeline = self.request.plan.pipeline
-        found = environment.secrets(self.environ, (*pipeline.secrets, *self.settings.secrets))
-        masker = Masker(environment.masked(self.environ))
-        short = [name for name, value in found.items() if masker.add([value])]
-        if short:
-            names = ", ".join(short)
-            self.voice.warn(f"not masked, because too short or too large: {names}")
+    def _see_plain(self) -> None:
+        """Raise ``UsageError`` when something that is reported holds a secret."""
         plan = self.request.plan
         for name, value in (*plan.parameters.items(), *plan.fields.items()):
-            if masker.hits(value):
+            if self.masker.hits(value):
                 raise errors.UsageError(
                     f"{name} is set to a value that holds a secret; parameters are reported",
                     "list the variable under secrets: and let the step read it",
                 )
-        if masker.hits("\n".join((pipeline.name, *(job.key for job in pipeline.jobs)))):
-            raise errors.UsageError(
-                "the name of the pipeline or of a job holds a secret; names are reported",
-                "give it another name",
-            )
-        return masker
+        self.caller.see_plain((plan.pipeline.name, *(job.key for job in plan.pipeline.jobs)))
 
     @property
     def outer(self) -> environment.Outer | None:
         """The run around us, when it delivers for us."""
-        return None if self.request.options.local else self.settings.outer
+        return self.caller.outer(local=self.request.options.local)
 
     def relay(self) -> recorder.Relay | None:
         """Who hands our events to the run around us."""
@@ -96,67 +75,69 @@ class Setup:
             return None
         from runner.cli.relay import Relay
 
-        return Relay(self.outer, self._salt, self.voice.warn)
+        return Relay(self.outer, self.caller.salt, self.voice.warn)
 
     def target(self) -> "Target | None":
         """Where events go; None: nowhere, or not by us."""
-        settings = self.settings
-        if self.request.options.local or self.outer or not (settings.key or settings.intake_url):
-            return None
-        from runner import intake
-
-        return intake.target(
-            site=settings.site,
-            key=settings.key,
-            intake_url=settings.intake_url,
-            token=settings.token,
-            warn=self.voice.warn,
-        )
+        if reserved := self.request.reserved:
+            return reserved.target
+        return self.caller.target(local=self.request.options.local)
 
     def identify(self, taken: Container[str]) -> Execution:
         """The identity; ``taken`` are ids that executions of this journal have."""
-        request, host = self.request, self._host.host
-        start = self.clock()
-        unique_id, previous = identity(host, request.plan.pipeline.name, taken)
+        request = self.request
+        if request.reserved:
+            return self._kept(request.reserved.execution, taken)
+        fresh = identity.fresh(
+            self.caller,
+            request.plan.pipeline.name,
+            taken,
+            manual=request.options.manual,
+            queued_at=request.queued_at,
+        )
         if self.outer:
-            unique_id, previous = self._downstream(self.outer), None
-        before = request.before.header.execution if request.before else None
-        if before and request.retried:
-            previous = Link(id=before.unique_id, url=before.url)
-        parent = request.parent or (before.parent if before else None)
-        return Execution(
-            unique_id=unique_id,
-            pipeline_id=before.pipeline_id if before else unique_id,
-            pipeline=request.plan.pipeline.name,
-            start=start,
-            url=host.url,
-            manual=self._manual(),
-            queue_time=_waited(request.queued_at or host.queued_at, start, host.queue_time),
-            previous=None if request.blocked else previous,
-            partial_retry=request.partial,
-            parent=self.outer.link if self.outer else parent,
-            resumed_from=request.blocked.id if request.blocked else "",
+            fresh = self._downstream(fresh, self.outer)
+        if request.before:
+            return self._onward(fresh, request.before.header.execution)
+        return msgspec.structs.replace(fresh, parent=fresh.parent or request.parent)
+
+    def _kept(self, reserved: Execution, taken: Container[str]) -> Execution:
+        """What was reserved; under another id, where the directory knew less than the journal."""
+        if reserved.unique_id not in taken:
+            return reserved
+        unique_id, previous = identity.identity(self.caller.host, reserved.pipeline, taken)
+        return msgspec.structs.replace(
+            reserved, unique_id=unique_id, pipeline_id=unique_id, previous=previous
         )
 
-    def _downstream(self, outer: environment.Outer) -> str:
+    def _downstream(self, fresh: Execution, outer: environment.Outer) -> Execution:
         from runner import outbox  # by who needs it
 
-        return outbox.unique_id(outer.pipeline, (self._salt,))
+        unique_id = outbox.unique_id(outer.pipeline, (self.caller.salt,))
+        return msgspec.structs.replace(
+            fresh, unique_id=unique_id, pipeline_id=unique_id, previous=None, parent=outer.link
+        )
 
-    def _manual(self) -> bool:
-        given = self.request.options.manual
-        if given is not None:
-            return given
-        if self._host.host.name:
-            return self._host.host.manual or self.request.blocked is not None
-        return self.request.before is not None or sys.stdin.isatty()
+    def _onward(self, fresh: Execution, before: Execution) -> Execution:
+        """It goes on from another one, or retries it: somebody asked for that."""
+        request, given = self.request, self.request.options.manual
+        asked = request.blocked is not None or not self.caller.host.name
+        return msgspec.structs.replace(
+            fresh,
+            pipeline_id=before.pipeline_id,
+            manual=fresh.manual or (given is None and asked),
+            previous=Link(id=before.unique_id, url=before.url) if request.retried else None,
+            partial_retry=request.partial,
+            parent=fresh.parent or request.parent or before.parent,
+            resumed_from=before.unique_id if request.blocked else "",
+        )
 
     def header(self, execution: Execution, pin: Pin | None, target: "Target | None") -> Header:
         """The execution's row."""
         request, settings = self.request, self.settings
         before = request.before.header if request.before else None
         envelope = event.Envelope(
-            provider_name=self._host.host.provider_name,
+            provider_name=self.caller.host.provider_name,
             service=settings.service or request.plan.pipeline.service or None,
             env=settings.env or None,
         )
@@ -164,7 +145,7 @@ class Setup:
             execution=execution,
             envelope=event.encode(envelope),
             binding=target.binding if target else "",
-            owner=owner(),
+            owner=identity.owner(),
             workspace=request.place.workspace,
             file=request.place.file,
             digest=hashlib.sha256(request.text).hexdigest(),
@@ -174,13 +155,15 @@ class Setup:
             pin=msgspec.json.encode(pin),
             root=(before.root or before.execution.unique_id) if before else "",
             nested=settings.nested,
-            actor=request.blocked.header.actor if request.blocked else actor(self._host.host),
+            actor=request.blocked.header.actor
+            if request.blocked
+            else identity.actor(self.caller.host),
             answers=tuple(gate.answer for gate in request.plan.gates if gate.answer),
         )
 
     def labels(self, pin: Pin | None) -> recorder.Labels:
         """What its events carry beside what happened."""
-        host, request = self._host.host, self.request
+        host, request = self.caller.host, self.request
         tags: dict[str, str] = dict(host.tags)
         if host.name:
             tags["host_ci"] = host.name
@@ -198,7 +181,7 @@ class Setup:
         return recorder.Labels(
             node=msgspec.structs.replace(
                 host.node,
-                hostname=host.node.hostname or hostname(),
+                hostname=host.node.hostname or identity.hostname(),
                 workspace=request.place.workspace,
             ),
             job_url=host.job_url,
@@ -245,12 +228,14 @@ class Setup:
 
     def _folds(self) -> Folding | None:
         place = self.request.place
-        return Folding(self._host, self.clock, place) if self._host.folds else None
+        provider = self.caller.provider
+        return Folding(provider, self.clock, place) if provider.folds else None
 
     def surroundings(self, execution: Execution, runs: str, console: Screen) -> Surroundings:
         """What its jobs find around them; ``runs`` is where their logs lie."""
-        request = self.request
-        base = environment.inherited(self.environ, request.plan.pipeline.secrets)
+        request, declared = self.request, self.request.plan.pipeline.secrets
+        ours = {"CI": "true", **self.caller.about(execution, declared)}
+        workspace = request.place.workspace
         return Surroundings(
             execution=execution,
             executor=self.engine.executor(
@@ -263,37 +248,18 @@ class Setup:
             clock=self.clock,
             directory=request.place.directory,
             runs=runs,
-            base=base,
-            own={"CI": "true", **self.own(execution)},
-            inside=environment.inside(self.environ, request.plan.pipeline.secrets),
-            inside_own={
-                "CI": "true",
-                **self._about(execution),
-                **commit.safe_directory(request.place.workspace, {}, always=True),
-            },
+            base=environment.inherited(self.environ, declared),
+            own={**ours, **commit.safe_directory(workspace, self.environ)},
+            inside=environment.inside(self.environ, declared),
+            inside_own={**ours, **commit.safe_directory(workspace, {}, always=True)},
         )
-
-    def own(self, execution: Execution) -> dict[str, str]:
-        """What every step sees of us."""
-        safe = commit.safe_directory(self.request.place.workspace, self.environ)
-        return {**self._about(execution), **safe}
-
-    def _about(self, execution: Execution) -> dict[str, str]:
-        secrets = (*self.request.plan.pipeline.secrets, *self.settings.secrets)
-        names = {environment.SECRETS: ",".join(dict.fromkeys(secrets))} if secrets else {}
-        return {
-            **names,
-            "SIGNALBOX": "true",
-            "SIGNALBOX_PIPELINE_ID": execution.unique_id,
-            "SIGNALBOX_PIPELINE_URL": execution.url,
-        }
 
     def git_reader(self, pin: Pin | None) -> Callable[[], bytes | None]:
         """Reads the commit, in a thread of its own: None when there is none to be had."""
 
         def read() -> bytes | None:
             overrides = providers.overrides(self.environ)
-            git, warnings = commit.read(pin, self._host.host.git, overrides, self.environ)
+            git, warnings = commit.read(pin, self.caller.host.git, overrides, self.environ)
             for warning in () if self.quiet else warnings:
                 self.voice.warn(warning)
             return event.encode(git) if git else None
@@ -322,7 +288,3 @@ class Setup:
     def parallel(self) -> int:
         """Jobs at once."""
         return self.request.options.max_parallel or len(os.sched_getaffinity(0))
-
-
-def _waited(asked: int | None, start: int, otherwise: int | None) -> int | None:
-    return max(start - asked, 0) // MILLISECOND if asked else otherwise

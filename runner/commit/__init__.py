@@ -14,9 +14,8 @@ or log (``log.showSignature`` runs ``gpg.program``).
 import os
 import re
 import subprocess
-import threading
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
@@ -126,68 +125,86 @@ def environment(root: str, environ: Mapping[str, str]) -> dict[str, str]:
     return env
 
 
-def _call(env: Mapping[str, str], *commands: tuple[str, ...]) -> list[str]:
-    """What git printed for each command, run side by side, whatever the exit codes were."""
-    with ExitStack() as stack:
-        running: list[subprocess.Popen[bytes]] = []
-        for command in commands:
-            process = subprocess.Popen(
-                ("git", *command),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env=env,
-            )
-            running.append(stack.enter_context(process))
-            stack.callback(process.kill)
-        return [
-            process.communicate(timeout=LIMIT)[0].decode("utf-8", "replace") for process in running
-        ]
+class _Calls:
+    """Commands of git, running side by side from when this is made. Raises ``OSError``."""
+
+    def __init__(self, env: Mapping[str, str], *commands: tuple[str, ...]) -> None:
+        with ExitStack() as stack:
+            self._running = [stack.enter_context(_start(env, command)) for command in commands]
+            self._held = stack.pop_all()
+
+    def said(self) -> list[str]:
+        """What each has printed, whatever the exit codes were; raises ``TimeoutExpired``."""
+        with self._held:
+            return [
+                process.communicate(timeout=LIMIT)[0].decode("utf-8", "replace")
+                for process in self._running
+            ]
+
+
+@contextmanager
+def _start(env: Mapping[str, str], command: tuple[str, ...]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        ("git", *command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env=env,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def ask(env: Mapping[str, str], *command: str) -> str:
     """What git printed for one command; empty when it could not be run."""
     with suppress(OSError, subprocess.TimeoutExpired):
-        return _call(env, command)[0]
+        return _Calls(env, command).said()[0]
     return ""
 
 
-def pin(directory: str, environ: Mapping[str, str]) -> Pin | None:
-    """HEAD and what belongs to it, by two calls of git side by side; None: no repository here."""
-    root = top_level(directory)
-    if root is None:
-        return None
-    try:
-        names, urls = _call(
-            environment(root, environ),
-            ("rev-parse", "HEAD", "--symbolic-full-name", "HEAD", "refs/remotes/origin/HEAD"),
-            ("config", "-z", "--get-regexp", r"^remote\..*\.url$"),
-        )
-    except OSError as error:
-        return Pin(root=root, problem=f"git cannot be run ({error.strerror})")
-    except subprocess.TimeoutExpired:
-        return Pin(root=root, problem=f"git did not answer within {LIMIT:g} s")
-    return _pinned(root, names.split("\n"), _remote(urls))
-
-
-class Look(threading.Thread):
-    """A look at HEAD, in a thread of its own: git takes its time while others load theirs."""
+class Look:
+    """A look at HEAD and what belongs to it, by two calls of git side by side. It begins when this
+    is made: git takes its time while others load theirs.
+    """
 
     def __init__(self, directory: str, environ: Mapping[str, str]) -> None:
-        super().__init__(name="git", daemon=True)
-        self._directory, self._environ = directory, environ
-        self._found: Pin | None = None
-        self.start()
-
-    def run(self) -> None:
-        """The thread."""
-        self._found = pin(self._directory, self._environ)
+        self._root, self._problem = top_level(directory), ""
+        self._calls: _Calls | None = None
+        self._pin: Pin | None = None
+        if self._root is None:
+            return
+        try:
+            self._calls = _Calls(
+                environment(self._root, environ),
+                ("rev-parse", "HEAD", "--symbolic-full-name", "HEAD", "refs/remotes/origin/HEAD"),
+                ("config", "-z", "--get-regexp", r"^remote\..*\.url$"),
+            )
+        except OSError as error:
+            self._problem = f"git cannot be run ({error.strerror})"
 
     def pin(self) -> Pin | None:
-        """As ``pin``."""
-        self.join()
-        return self._found
+        """What it found, once it has; None: there is no repository."""
+        if self._pin is None and self._root is not None:
+            self._pin = self._found(self._root)
+        return self._pin
+
+    def _found(self, root: str) -> Pin:
+        if self._calls is None:
+            return Pin(root=root, problem=self._problem)
+        try:
+            names, urls = self._calls.said()
+        except subprocess.TimeoutExpired:
+            return Pin(root=root, problem=f"git did not answer within {LIMIT:g} s")
+        return _pinned(root, names.split("\n"), _remote(urls))
+
+
+def pin(directory: str, environ: Mapping[str, str]) -> Pin | None:
+    """HEAD, and what belongs to it; None: no repository here."""
+    return Look(directory, environ).pin()
 
 
 def _pinned(root: str, names: list[str], remote: str) -> Pin:

@@ -1,6 +1,6 @@
 """One job's outbox: the directory through which a signalbox inside its steps reports.
 
-Owns that directory and when it is looked into. Reading what lies there is ``reports``', which most
+Owns when that directory is looked into. Reading what lies there is ``reports``', which most
 runs never need.
 """
 
@@ -10,25 +10,16 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from runner import files
 from runner.execution import Execution
 from runner.notice import Reported, Warned
 
 if TYPE_CHECKING:
     from runner.engine.reports import Reader
 
-NAME: Final = "outbox"
-VARIABLE: Final = "SIGNALBOX_OUTBOX"
 _MOST: Final = 1_001
 """Files that are looked at, one more than are read: a step may make a million."""
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def make(directory: str) -> None:
-    """The directory, for steps of any user; each removes only what is its own."""
-    path = f"{directory}/{NAME}"
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path)
-        os.chmod(path, 0o1777)  # noqa: S103 - as /tmp, inside a directory of ours alone
 
 
 class Outbox:
@@ -37,7 +28,7 @@ class Outbox:
     def __init__(
         self, directory: str, job: str, execution: Execution, mask: Callable[[str], str]
     ) -> None:
-        self._path = f"{directory}/{NAME}"
+        self._path = files.path(directory, files.OUTBOX)
         self._job, self._execution, self._mask = job, execution, mask
         self._reader: Reader | None = None
 

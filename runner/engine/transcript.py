@@ -9,7 +9,7 @@ import contextlib
 import os
 from typing import Final
 
-from runner.engine import outbox
+from runner import files
 from runner.notice import Said, Screen
 from runner.redact import Masker
 
@@ -21,8 +21,6 @@ FILE_LIMIT: Final = 1024 * 1024
 """Bytes of one of the step's files that are read; one more, so that ``entries`` sees it is cut."""
 LOG_LIMIT: Final = 256 * 1024 * 1024
 """Bytes a job's log file may have before only its tail is kept."""
-FILES: Final = ("tags", "measures", "output", "mask", "summary")
-VARIABLES: Final = {name: f"SIGNALBOX_{name.upper()}" for name in FILES}
 
 
 class Transcript:
@@ -80,7 +78,7 @@ class Transcript:
 
     def path(self, name: str) -> str:
         """The file behind ``SIGNALBOX_<NAME>``."""
-        return f"{self._directory}/{name}"
+        return files.path(self._directory, name)
 
     # ── the executor's sink ──────────────────────────────────────────────────────────────────────
 
@@ -107,10 +105,7 @@ class Transcript:
     def _open(self) -> None:
         self._masked = 0
         with contextlib.suppress(OSError):
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            for name in FILES:
-                os.close(os.open(self.path(name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            outbox.make(self._directory)
+            files.make(self._directory)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(self._log, flags, 0o600)
             self.size = os.fstat(self._fd).st_size  # 0 again, when a step removed the old one

@@ -11,9 +11,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from runner import scope
+from runner import files, scope
 from runner.engine import outbox
-from runner.engine.transcript import VARIABLES, Transcript
+from runner.engine.transcript import Transcript
 from runner.event import Domain, Failure
 from runner.execution import SECOND, Clock, Execution
 from runner.executors import Command, Executor, Place, Session, Stop
@@ -100,9 +100,10 @@ class Worker(threading.Thread):
         self._limit_hit = False
         self._deadline = 0
         self._last: list[Notice] = []
-        directory = f"{around.runs}/{around.execution.job_id(planned.key)}"
+        self._job_id = around.execution.job_id(planned.key)
+        self._directory = f"{around.runs}/{self._job_id}"
         mask = around.masker.text
-        self.outbox = outbox.Outbox(directory, planned.key, around.execution, mask)
+        self.outbox = outbox.Outbox(self._directory, planned.key, around.execution, mask)
 
     @property
     def outputs(self) -> Mapping[str, str]:
@@ -119,11 +120,10 @@ class Worker(threading.Thread):
     def _run(self) -> None:
         """Open a place, carry the steps out, close it, tell."""
         around = self._around
-        job_id = around.execution.job_id(self.planned.key)
-        directory, log = f"{around.runs}/{job_id}", f"{around.runs}/{job_id}.log"
+        directory, log = self._directory, f"{self._directory}.log"
         transcript = Transcript(self.planned.key, directory, log, around.masker, around.screen)
         try:
-            place = self._place(job_id, directory)
+            place = self._place()
             opened = place if isinstance(place, Exit) else around.executor.open(place, self.stop)
             if isinstance(opened, Exit):
                 start, end = self._refused(opened, transcript)
@@ -165,7 +165,7 @@ class Worker(threading.Thread):
         self._failure = failure.explain(said, transcript.tail(), limit=None).failure
         return at, at
 
-    def _place(self, job_id: str, directory: str) -> Place | Exit:
+    def _place(self) -> Place | Exit:
         """What the job needs of its place; or why that cannot be said."""
         job, known = self.planned.job, self._variables
         try:
@@ -177,8 +177,8 @@ class Worker(threading.Thread):
         except scope.UnknownNameError as unknown:
             return Exit(code=1, reason=Reason.IMAGE_PULL, message=f"{unknown} in {job.image!r}")
         return Place(
-            job_id=job_id,
-            directory=directory,
+            job_id=self._job_id,
+            directory=self._directory,
             image=image,
             pull=job.pull,
             user=job.user,
@@ -267,7 +267,7 @@ class Worker(threading.Thread):
             log=transcript.size,
         )
         self._inbox.tell(*self._last, started)
-        command = self._command(step, index, attempt, name, transcript)
+        command = self._command(step, index, attempt, name)
         exit_ = session.run(command, transcript, self.stop)
         end = self._around.clock()
         self._note_limit(exit_, end)
@@ -331,9 +331,7 @@ class Worker(threading.Thread):
             )
             self._deadline = end + int(ALWAYS_BUDGET * SECOND)
 
-    def _command(
-        self, step: Step, index: int, attempt: int, name: str, transcript: Transcript
-    ) -> Command:
+    def _command(self, step: Step, index: int, attempt: int, name: str) -> Command:
         left = max((self._deadline - self._around.clock()) / SECOND, 0.001)
         directory = self._around.directory
         if step.working_directory:
@@ -342,27 +340,13 @@ class Worker(threading.Thread):
             script=step.run,
             shell=step.shell,
             cwd=directory,
-            env=self._environment(step, index, attempt, name, transcript),
+            env=self._environment(step, index, attempt, name),
             limit=min(step.timeout, left) if step.timeout else left,
         )
 
-    def _environment(
-        self, step: Step, index: int, attempt: int, name: str, transcript: Transcript
-    ) -> dict[str, str]:
-        execution = self._around.execution
-        step_id = execution.step_id(self.planned.key, index, attempt)
-        trace = execution.unique_id.replace("-", "")
-        ours = {
-            "SIGNALBOX_JOB": self.planned.key,
-            "SIGNALBOX_JOB_ID": execution.job_id(self.planned.key),
-            "SIGNALBOX_STEP": name,
-            "SIGNALBOX_STEP_ID": step_id,
-            "SIGNALBOX_ATTEMPT": str(attempt),
-            "TRACEPARENT": f"00-{trace}-{step_id.replace('-', '')[:16]}-01",
-        }
-        ours |= {variable: transcript.path(name) for name, variable in VARIABLES.items()}
-        ours[outbox.VARIABLE] = transcript.path(outbox.NAME)
-        around = self._around
+    def _environment(self, step: Step, index: int, attempt: int, name: str) -> dict[str, str]:
+        around, job = self._around, self.planned.key
+        ours = files.variables(around.execution, job, index, attempt, name, self._directory)
         base, own = around.base, around.own
         if self.planned.job.image:
             base, own = around.inside, around.inside_own

@@ -11,7 +11,7 @@ import select
 import stat
 import threading
 from collections import deque
-from typing import Final, Self
+from typing import Final
 
 PIECE: Final = 65_536
 PIPE_SIZE: Final = 4 * PIECE
@@ -25,12 +25,9 @@ class Copies:
     """
 
     def __init__(self) -> None:
-        self._copies: list[_Copy] = []
         self._tail = _Tail()
         self.ends: list[tuple[int, int]] = []
         """What the command gets: our descriptor, and the number it has there."""
-
-    def __enter__(self) -> Self:
         made: dict[tuple[int, int], _Copy] = {}
         for fd in (1, 2):
             pipe = _pipe(fd)
@@ -40,16 +37,20 @@ class Copies:
                 made[pipe] = _Copy(fd, self._tail)
             self.ends.append((made[pipe].entrance, fd))
         self._copies = list(made.values())
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Give the descriptors back."""
         for copy in self._copies:
             copy.close()
 
-    def begin(self) -> None:
+    def shut(self) -> None:
         """The command has started: from now on it alone holds the entrances."""
         for copy in self._copies:
             copy.shut()
+
+    def begin(self) -> None:
+        """Copy what comes."""
+        for copy in self._copies:
             copy.start()
 
     def finish(self) -> None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from runner.execution import Clock
 from runner.executors import Command, Place, Sink, Stop
 from runner.executors.copying import Copies
 from runner.executors.shell import DEFAULT_PATH, NotStartedError, refusal, search
@@ -27,14 +28,24 @@ _SHELL: Final = "/bin/sh"
 
 
 class Foreground:
-    """Executor and place in one, for one command. ``mask``: the signals that are blocked for it."""
+    """Executor and place in one, for one command. ``mask``: the signals that are blocked for it.
 
-    def __init__(self, arguments: Sequence[str], mask: set[int | signal.Signals]) -> None:
-        self._arguments, self._mask = list(arguments), mask
+    It is started before there is anybody to ask for it, and seen to its end by a thread of its
+    own; ``run`` waits for that.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], mask: set[int | signal.Signals], clock: Clock
+    ) -> None:
+        self._arguments, self._mask, self._clock = list(arguments), mask, clock
+        self._copies = Copies()
         self._lock = threading.Lock()
-        self._pid: int | None = None
-        """None: it has not started; 0: it is over."""
+        self._pid = 0
+        """0: it has not started, or is over."""
         self._asked = self._typed = 0
+        self._began = self._over = self._late = 0
+        self._awaited = False
+        self._watch = threading.Thread(target=self._see_through, name="command", daemon=True)
         self.stopped: Callable[[int], None] = _nobody
         """Is told the signal that has ended the command, before ``run`` returns."""
         self.exit: Exit | None = None
@@ -44,43 +55,60 @@ class Foreground:
     @property
     def refusal(self) -> str:
         """Why it was not started; empty: it was, or stopped before."""
-        refused = self.exit and not self.started and self.exit.reason is not Reason.CANCELED
-        return self.exit.message if self.exit and refused else ""
+        return self.exit.message if self.exit and not self.started else ""
+
+    @property
+    def image(self) -> None:
+        """It runs in none."""
+
+    def start(self, command: Command) -> None:
+        """Start it, if that can be."""
+        self._began = self._clock()
+        try:
+            self._start(command)
+        except NotStartedError as refused:
+            self._end(refused.exit)
+        else:
+            self.started = True
+            self._copies.shut()
+
+    def attend(self) -> None:
+        """From now on copy what it writes into pipes, and wait for its end."""
+        if self.started:
+            self._copies.begin()
+            self._watch.start()
+
+    def wait(self) -> Exit:
+        """How it ended, once it has."""
+        if self.started:
+            self._watch.join()
+        assert self.exit  # noqa: S101 - the thread leaves with it
+        return self.exit
+
+    def now(self) -> int:
+        """The time as the command has it: what we load between its start and ``run``, or between
+        its end and ``run``, is in nobody's duration.
+        """
+        if not self._awaited:
+            return self._began
+        return self._clock() - self._late
 
     def open(self, place: Place, stop: Stop) -> "Foreground":
         """A place for the one job there is."""
         del place, stop
         return self
 
-    @property
-    def image(self) -> None:
-        """It runs in none."""
-
     def run(self, command: Command, sink: Sink, stop: Stop) -> Exit:
-        """Run the command to its end; the sink gets the end of what it wrote into pipes."""
-        with Copies() as copies:
-            ended = self._carry_out(command, copies)
-            tail = copies.tail()
-        number = self._asked or (0 if ended.ok else self._typed)
-        if number:
+        """See what was started to its end; the sink gets the end of what it wrote into pipes."""
+        del command
+        asked, self._awaited = self._clock(), not self._over
+        ended = self.wait()
+        self._late, self._awaited = max(asked - self._over, 0), True
+        if ended.reason is Reason.CANCELED:
             stop.ask(Reason.CANCELED)
-            self.stopped(number)
-            why = f"stopped by {signal.Signals(number).name}"
-            ended = Exit(code=ended.code, signal=number, reason=Reason.CANCELED, message=why)
-        self.exit = ended
-        if tail:
+            self.stopped(ended.signal)
+        if tail := self._copies.tail():
             sink.write(tail)
-        return ended
-
-    def _carry_out(self, command: Command, copies: Copies) -> Exit:
-        try:
-            pid = self._start(command, copies)
-        except NotStartedError as refused:
-            return refused.exit
-        self.started = True
-        copies.begin()
-        ended = self._await(pid)
-        copies.finish()
         return ended
 
     def pass_on(self, number: int, *, typed: bool) -> None:
@@ -88,41 +116,46 @@ class Foreground:
         itself; an interactive program goes on after it, and then nothing was stopped.
         """
         with self._lock:
-            if self._pid and typed:
+            if not self._pid:
+                return
+            if typed:
                 self._typed = self._typed or number
-            elif self._pid != 0 and number not in _WORDS:
+                return
+            if number not in _WORDS:
                 self._asked = self._asked or number
-            if self._pid and not typed:
-                os.kill(self._pid, number)
+            os.kill(self._pid, number)
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Give the descriptors back."""
+        self._copies.close()
 
-    def _start(self, command: Command, copies: Copies) -> int:
-        with self._lock:
-            if self._asked:
-                code, why = 128 + self._asked, "it was not started"
-                raise NotStartedError(Exit(code=code, reason=Reason.CANCELED, message=why))
-            path = command.env.get("PATH", DEFAULT_PATH)
-            program = search(self._arguments[0], path, command.cwd)
-            try:
-                pid = self._spawn(program, self._arguments, command, copies)
-            except OSError as error:
-                if error.errno != errno.ENOEXEC:
-                    raise NotStartedError(refusal(error, command)) from error
-                pid = self._spawn(_SHELL, ["sh", program, *self._arguments[1:]], command, copies)
-            self._pid = pid
-            return pid
+    def _start(self, command: Command) -> None:
+        path = command.env.get("PATH", DEFAULT_PATH)
+        program = search(self._arguments[0], path, command.cwd)
+        try:
+            self._pid = self._spawn(program, self._arguments, command)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise NotStartedError(refusal(error, command)) from error
+            self._pid = self._spawn(_SHELL, ["sh", program, *self._arguments[1:]], command)
 
-    def _spawn(self, program: str, arguments: list[str], command: Command, copies: Copies) -> int:
+    def _spawn(self, program: str, arguments: list[str], command: Command) -> int:
+        ends = self._copies.ends
         return os.posix_spawn(
             program,
             arguments,
             command.env,
-            file_actions=[(os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in copies.ends],
+            file_actions=[(os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in ends],
             setsigmask=self._mask,
             setsigdef=_UNDONE,
         )
+
+    def _see_through(self) -> None:
+        """The thread: it waits, and takes what was written until then."""
+        ended = self._await(self._pid)
+        self._over = self._clock()
+        self._copies.finish()
+        self._end(ended)
 
     def _await(self, pid: int) -> Exit:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -132,6 +165,14 @@ class Foreground:
         if code >= 0:
             return Exit(code=code)
         return Exit(code=128 - code, signal=-code, reason=Reason.SIGNAL)
+
+    def _end(self, ended: Exit) -> None:
+        self._over = self._over or self._clock()
+        number = self._asked or (0 if ended.ok else self._typed)
+        if number:
+            why = f"stopped by {signal.Signals(number).name}"
+            ended = Exit(code=ended.code, signal=number, reason=Reason.CANCELED, message=why)
+        self.exit = ended
 
 
 def _nobody(number: int) -> None:

@@ -33,12 +33,11 @@ GOVERNMENT: Final = ("ddog-gov.com", "us2.ddog-gov.com")
 
 _LAST_PORT: Final = 65535
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,512}")
-_URL: Final = re.compile(
+_URL: Final = (
     r"(?P<scheme>https?)://"
     r"(?P<host>\[[0-9a-f:.]{2,45}\]|(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63}){0,9})"
     r"(?P<port>:[1-9][0-9]{0,4})?"
-    r"(?P<path>(?:/[a-z0-9_~-][a-z0-9._~-]*)*)/?",
-    re.IGNORECASE | re.ASCII,
+    r"(?P<path>(?:/[a-z0-9_~-][a-z0-9._~-]*)*)/?"
 )
 """Less than a URL may be, so that no two parsers can disagree about it."""
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -177,7 +176,7 @@ def _binding(url: str, key: str) -> str:
 
 
 def _other(text: str, key: str, token: str) -> Target:
-    match = _URL.fullmatch(text)
+    match = re.fullmatch(_URL, text, re.IGNORECASE | re.ASCII)
     if match is None or int((match["port"] or ":1")[1:]) > _LAST_PORT:
         raise _malformed(text)
     scheme, host = match["scheme"].lower(), match["host"].lower()

@@ -1,12 +1,11 @@
 """The journal: the one SQLite file in which executions, their events and answers to gates lie.
 
-Owns the state directory: ``journal.db``, ``runs/<unique id>/`` with logs and the lock of a live
-run, a ``.gitignore``. It promises: what ``append`` has returned from is on disk; nothing that was
-not delivered is deleted; two processes may share it; and a disk that refuses never stops a build.
-It does not know when an event is made (``recorder``), nor what an intake answers (``delivery``).
+Owns ``journal.db``; the directory is ``state``'s. It promises: what ``append`` has returned
+from is on disk; nothing that was not delivered is deleted; two processes may share it; and a disk
+that refuses never stops a build. It does not know when an event is made (``recorder``), nor what an
+intake answers (``delivery``).
 
     rows        what goes in and comes out
-    place       the directory: owner, modes, locks, what is put aside
     base        the tables, their versions; executions from one database into another
     salvage     what can still be read of a damaged file
     home        where the database is right now: file gone, disk full, file damaged

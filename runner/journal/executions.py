@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from runner.event import Status
-from runner.journal.place import plain
 from runner.journal.rows import Header, Stored
 from runner.notice import GateWaiting
+from runner.state import plain
 
 T = TypeVar("T")
 

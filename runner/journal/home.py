@@ -15,9 +15,9 @@ from typing import Final
 
 from runner.errors import SurroundingsError
 from runner.journal import base
-from runner.journal.place import ELSEWHERE, Place
 from runner.journal.rows import Header
 from runner.journal.salvage import salvage
+from runner.state import ELSEWHERE, Place
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 """What SQLite says of a file that is not what it was; ERROR: a table or column is missing."""

@@ -16,7 +16,6 @@ import msgspec
 from runner.errors import RefusedError, SurroundingsError, UsageError
 from runner.journal import base, executions, joblogs, outbox, travel
 from runner.journal.home import Home
-from runner.journal.place import Place, is_alive, plain
 from runner.journal.rows import (
     Change,
     Claim,
@@ -36,6 +35,7 @@ from runner.journal.statements import claim as answer
 from runner.journal.statements import number, put, span
 from runner.journal.travel import Past
 from runner.notice import Answer, Result
+from runner.state import Place, is_alive, plain
 
 T = TypeVar("T")
 
@@ -66,15 +66,13 @@ class Journal:
     # ── open, close ──────────────────────────────────────────────────────────────────────────────
 
     @classmethod
-    def open(
-        cls, state: str, *, warn: Callable[[str], None], owner: tuple[int, int] | None = None
-    ) -> Self:
-        """The journal in the directory ``state``, made if need be. ``owner`` is uid and gid of the
-        workspace. A disk that refuses: memory, ``degraded`` and one warning. Raises
-        ``SurroundingsError`` for a symlink, a stranger's directory or one that holds other files.
-        ``warn`` is called from any thread that uses the journal or a twin of it.
+    def open(cls, state: str | Place, *, warn: Callable[[str], None]) -> Self:
+        """The journal in the directory ``state``, made if need be. A disk that refuses: memory,
+        ``degraded`` and one warning. Raises ``SurroundingsError`` for a symlink, a stranger's
+        directory or one that holds other files. ``warn`` is called from any thread that uses the
+        journal or a twin of it.
         """
-        home = Home(Place(state, owner), warn)
+        home = Home(state if isinstance(state, Place) else Place(state), warn)
         return cls(home, home.open(), first=True)
 
     @classmethod

@@ -211,7 +211,8 @@ _PAGE: Final = r"(https?://)(?:[^/?#]*@)?([^/?#@:\s]+|\[[0-9a-f.:]+\])(:\d+)?([/
 
 def page(url: str) -> str:
     """The address of a page that a person may open, without credentials; empty if it is none."""
-    match = re.fullmatch(_PAGE, url.strip(), re.IGNORECASE) if url.isprintable() else None
+    url = url.strip() if url.isprintable() else ""
+    match = re.fullmatch(_PAGE, url, re.IGNORECASE) if url else None
     return "".join(part or "" for part in match.groups()) if match else ""
 
 

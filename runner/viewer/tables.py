@@ -24,7 +24,7 @@ import sqlite3
 from typing import Final
 
 from runner.errors import RefusedError, SurroundingsError
-from runner.journal.place import ELSEWHERE, Place
+from runner.state import ELSEWHERE, Place
 from runner.viewer.rows import LEVELS, Level
 
 APPLICATION: Final = int.from_bytes(b"SgBv")

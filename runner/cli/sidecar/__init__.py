@@ -45,7 +45,7 @@ _LATE: Final = 2.0
 class Sidecar:
     """The process, as the run sees it. ``OSError`` when there is none to be had."""
 
-    def __init__(self, *, sends: bool) -> None:
+    def __init__(self, *, reads: bool, sends: bool) -> None:
         asks, answers = [os.pipe(), os.pipe()], [os.pipe(), os.pipe()]
         ours = [(answer[0], ask[1]) for ask, answer in zip(asks, answers, strict=True)]
         theirs = [(ask[0], answer[1]) for ask, answer in zip(asks, answers, strict=True)]
@@ -53,11 +53,11 @@ class Sidecar:
         self._pid = os.fork()
         if not self._pid:
             try:
-                _close(ours)
-                _work(theirs, sends=sends)
+                _work(theirs, reads=reads, sends=sends)
             finally:
                 os._exit(1)
-        _close(theirs)
+        for fd in (fd for pair in theirs for fd in pair):
+            os.close(fd)
         self._channels = [Channel(*pair) for pair in ours]
 
     def foresee(self, place: Place) -> None:
@@ -139,22 +139,27 @@ class _Line:
         return self._here
 
 
-def start(environ: Mapping[str, str]) -> Sidecar | None:
-    """Fork it. Call it before threads start, and once this process is undumpable."""
+def start(environ: Mapping[str, str], *, reads: bool = True) -> Sidecar | None:
+    """Fork it. Call it before threads start, and once this process is undumpable. ``reads``:
+    whether it will be asked for a pipeline file.
+    """
     with contextlib.suppress(OSError):  # no process to be had: later, perhaps, for a step
-        return Sidecar(sends=sends(environ))
+        return Sidecar(reads=reads, sends=sends(environ))
     return None
 
 
-def _work(pipes: list[tuple[int, int]], *, sends: bool) -> None:
+def _work(pipes: list[tuple[int, int]], *, reads: bool, sends: bool) -> None:
     """In the new process: nobody shall wait for us to close what others share with us."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nowhere, fd)
+    _close_but({fd for pair in pipes for fd in pair})
     forget(os.environ)
-    duty.serve([Channel(*pair) for pair in pipes], os._exit, sends=sends)
+    duty.serve([Channel(*pair) for pair in pipes], os._exit, reads=reads, sends=sends)
 
 
-def _close(pipes: list[tuple[int, int]]) -> None:
-    for fd in (fd for pair in pipes for fd in pair):
-        os.close(fd)
+def _close_but(kept: set[int]) -> None:
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd not in {0, 1, 2} | kept:
+            with contextlib.suppress(OSError):  # what it was listed by
+                os.close(fd)

@@ -31,7 +31,9 @@ _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """What a terminal or a CI sends to all of us is for the run, which still needs us at its end."""
 
 
-def serve(channels: Iterable[Channel], exit_: Callable[[int], None], *, sends: bool) -> None:
+def serve(
+    channels: Iterable[Channel], exit_: Callable[[int], None], *, reads: bool, sends: bool
+) -> None:
     """Work until the run is gone."""
     os.nice(_LOWER)
     for number in _IGNORED:
@@ -39,7 +41,8 @@ def serve(channels: Iterable[Channel], exit_: Callable[[int], None], *, sends: b
     for channel in channels:
         threading.Thread(target=_listen, args=(channel, exit_), daemon=True).start()
     # All that takes its time, before anybody asks, and in the order in which it is asked for.
-    from runner import manifest  # noqa: F401 - loaded is all it is to be
+    if reads:
+        from runner import manifest  # noqa: F401 - loaded is all it is to be
 
     if sends:
         from runner.intake import http  # noqa: F401 - as said

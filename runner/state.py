@@ -11,7 +11,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Final, Self
 
 from runner.errors import SurroundingsError
 
@@ -38,7 +38,15 @@ def is_alive(pid: int) -> bool:
 
 
 class Place:
-    """One state directory, as this process uses it. Thread-safe."""
+    """One state directory, as this process uses it. Thread-safe. ``owner``: uid and gid of the
+    workspace's, who may have it, too.
+    """
+
+    @classmethod
+    def of(cls, state: str, workspace: str) -> Self:
+        """The one at ``state``, beside a workspace."""
+        found = os.stat(workspace)
+        return cls(state, (found.st_uid, found.st_gid))
 
     def __init__(self, state: str, owner: tuple[int, int] | None = None) -> None:
         self.state = os.path.abspath(state)
@@ -247,6 +255,12 @@ class Place:
             os.close(fd)
             raise
         self._locks[execution] = fd
+
+    def reserve(self, execution: str) -> bool:
+        """Make a new run's directory and hold its lock; False: there is one. Raises ``OSError``."""
+        if os.path.lexists(self.directory(execution)):
+            return False
+        return self.seize(execution)
 
     def holds(self, execution: str) -> bool:
         """Whether this process holds the run's lock."""
