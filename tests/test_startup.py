@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Workspace
 
 HEAVY = {"requests", "urllib3", "git", "docker", "yaml", "sqlite3", "jinja2", "asyncio", "msgspec"}
 BEFORE_A_STEP = {"requests", "urllib3", "git", "docker", "jinja2", "asyncio", "importlib.metadata"}
@@ -34,3 +34,46 @@ def test_the_command_of_exec_waits_for_little() -> None:
 
 def test_nothing_heavy_is_loaded_before_the_first_step() -> None:
     assert not BEFORE_A_STEP & loaded("import runner.cli.run, runner.cli.launch, runner.manifest")
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("schema > /dev/full", 4, "standard output cannot be written"),
+        ("--help > /dev/full", 4, "standard output cannot be written"),
+        ("schema >&-", 0, ""),
+        ("schema >&- 2>&- <&-", 0, ""),
+        ("frobnicate 2> /dev/full", 2, ""),
+        ("show --state /nowhere 2> /dev/full", 2, ""),
+        ("exec sh -c 'echo lost; exit 7' > /dev/full", 7, ""),
+        ("exec sh -c 'exit 7' >&- 2>&- <&-", 7, ""),
+    ],
+)
+def test_streams_that_take_nothing_are_no_defect(
+    workspace: Workspace, line: str, code: int, said: str
+) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m runner {line}"],
+        cwd=workspace.path,
+        env=workspace.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "defect" not in done.stderr
+
+
+def test_a_run_goes_on_without_its_streams(workspace: Workspace) -> None:
+    workspace.write("name: P\njobs: { a: { steps: ['echo out; echo err >&2; touch ran'] } }\n")
+    for line in ("2> /dev/full", "2>&-", ">&- 2>&- <&-"):
+        (workspace.path / "ran").unlink(missing_ok=True)
+        done = subprocess.run(
+            ["sh", "-c", f"{sys.executable} -m runner run {line}"],
+            cwd=workspace.path,
+            env=workspace.environ,
+            check=False,
+        )
+        assert done.returncode == 0
+        assert (workspace.path / "ran").exists()

@@ -9,6 +9,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from runner.cli import streams
+
 if TYPE_CHECKING:  # loaded by who carries steps out
     from runner.cli.sidecar import Sidecar
 
@@ -23,6 +25,7 @@ run has made 18,000, none of which is any, and looking at them 41 times is a nin
 def main() -> None:
     """The one exit of the program."""
     gc.set_threshold(_GARBAGE)
+    streams.prepare()
     arguments, beside = sys.argv[1:], None
     steps = arguments[:1] and arguments[0] in (*_STEPS, "exec")
     if steps or os.getpid() == 1:  # in a container, with nobody before us: be the init, and fork
@@ -40,7 +43,7 @@ def main() -> None:
         beside = sidecar.start(os.environ)
     code = run(arguments, beside)
     # At once: taking hundreds of modules apart takes 30 ms, and all that matters is on disk.
-    os._exit(_flushed(code))
+    os._exit(streams.flush(code))
 
 
 def _load_msgspec() -> None:
@@ -52,21 +55,6 @@ def _load_msgspec() -> None:
         import msgspec  # noqa: F401 - loaded is all it is to be
 
         del sys.modules["typing_extensions"]
-
-
-def _flushed(code: int) -> int:
-    """The exit code, when all was said that could be."""
-    try:
-        if sys.stdout:  # None where it was closed before we began
-            sys.stdout.flush()
-    except BrokenPipeError:
-        pass  # the reader has gone (``| head``): nothing is left to say, and nobody to say it to
-    except OSError as error:
-        from runner.errors import SurroundingsError
-
-        os.write(2, f"signalbox: standard output: {error.strerror}\n".encode())
-        return code or SurroundingsError.exit_code
-    return code
 
 
 def run(arguments: list[str], beside: "Sidecar | None" = None) -> int:

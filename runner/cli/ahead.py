@@ -76,10 +76,9 @@ def run(words: Exec, environ: Mapping[str, str], look: Look) -> int:
         wrap.report(started, beside)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with us, the code is the command's
         foreground.wait()
-        with contextlib.suppress(OSError):
-            from runner.cli import defect
+        from runner.cli import defect
 
-            defect.tell(error)
+        defect.tell(error)
     finally:
         if beside:
             beside.close()

@@ -4,6 +4,7 @@ Owns the list of commands. Imports click alone, so that ``--help`` is fast;
 each command imports what it needs (``tests/test_startup.py`` holds the list).
 """
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -100,5 +101,6 @@ def run(arguments: list[str], beside: "Sidecar | None") -> int:
 def _plain(error: click.ClickException) -> None:
     context: Any = getattr(error, "ctx", None)
     command = context.command_path if context else "signalbox"
-    click.echo(f"signalbox: {error.format_message()}", err=True)
-    click.echo(f"  → {command} --help", err=True)
+    with contextlib.suppress(OSError):  # nobody can be told
+        click.echo(f"signalbox: {error.format_message()}", err=True)
+        click.echo(f"  → {command} --help", err=True)

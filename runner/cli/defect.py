@@ -4,6 +4,7 @@ Owns that text alone: of a defect, where it happened, without values. Source lin
 said, variables never: they may hold secrets.
 """
 
+import contextlib
 import sys
 
 from runner import __version__
@@ -14,9 +15,7 @@ def tell(error: Exception) -> int:
     """Say what is wrong, on standard error; the exit code."""
     if not isinstance(error, SignalboxError):
         return report(error)
-    print(f"signalbox: {error.message}", file=sys.stderr)
-    for line in error.hint.splitlines():
-        print(f"  → {line}", file=sys.stderr)
+    _say(f"signalbox: {error.message}", *(f"  → {line}" for line in error.hint.splitlines()))
     return error.exit_code
 
 
@@ -35,8 +34,13 @@ def report(error: BaseException) -> int:
         f"      {_short(frame.filename)}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
     ]
-    print("\n".join(lines), file=sys.stderr)
+    _say(*lines)
     return DEFECT
+
+
+def _say(*lines: str) -> None:
+    with contextlib.suppress(OSError):  # nobody can be told
+        print("\n".join(lines), file=sys.stderr)
 
 
 def _short(path: str) -> str:

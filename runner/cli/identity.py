@@ -5,7 +5,6 @@ Owns how ids are derived in a host CI. The shape of an identity is ``runner.exec
 
 import itertools
 import os
-import sys
 import uuid
 from collections.abc import Container
 from typing import TYPE_CHECKING, Final
@@ -37,7 +36,7 @@ def fresh(
     host, start = caller.host, caller.clock()
     unique_id, previous = identity(host, pipeline, taken)
     if manual is None:
-        manual = host.manual if host.name else sys.stdin.isatty()
+        manual = host.manual if host.name else os.isatty(0)
     return Execution(
         unique_id=unique_id,
         pipeline_id=unique_id,
