@@ -19,7 +19,7 @@ from bench.pairs import Cost, cost, pair
 
 ROOT = Path(__file__).parent.parent
 PYTHON = sys.executable
-RUN = [PYTHON, "-m", "runner"]
+RUN = [str(Path(PYTHON).with_name("signalbox"))]
 GIGABYTE = 1_000_000_000
 
 

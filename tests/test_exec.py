@@ -183,7 +183,10 @@ def test_one_pipe_for_both_keeps_their_order(workspace: Workspace) -> None:
     assert done.stdout.split() == [f"{c}{i}" for i in range(1, 201) for c in "oe"]
 
 
-def test_a_reader_that_goes_ends_the_command_as_it_would(workspace: Workspace) -> None:
+def test_a_reader_that_goes_ends_the_command_as_it_would(
+    workspace: Workspace, server: Server
+) -> None:
+    workspace.to(server)  # the process beside us holds no end of the command's pipes either
     line = f"{sys.executable} -m runner exec -- yes | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", line],

@@ -232,11 +232,14 @@ class Engine:
         return JobSkipped(job=move.job.key, name=name, at=at, outcome=move.outcome, why=move.why)
 
     def _go_on(self, waiting: Iterable[_Line] = ()) -> None:
-        """Publish what is new, then let go on who waited for that, then start what can start."""
+        """Publish what is new, then let go on who waited for that, then start what can start. What
+        ends last shares its commit with the execution's own end.
+        """
         started = []
         while self._ready and len(self._lines) < self._parallel and not self._stopping:
             started.append(self._worker(*self._ready.popleft()))
-        self._publish()
+        if self._lines:
+            self._publish()
         for line in waiting:
             line.turn.release()
         for worker in started:
