@@ -116,7 +116,7 @@ def _first(output: Output, start: int, end: int) -> Sequence[str]:
 
 def _crash(section: Sequence[str]) -> str:
     """Where a test broke: the last place that is not in a library."""
-    found = [m for line in section if (m := re.match(r"(\S+\.py):(\d+)(?:: |$)", line))]
+    found = [m for line in section if (m := re.match(r"(\S+\.py):(\d+)(?:: |:?$)", line))]
     if section and re.match(r"E\s", section[0]):  # --tb=line: one failure after the other
         found = found[:1]
     own = [match for match in found if not re.match(FOREIGN, match[1])]
