@@ -115,7 +115,9 @@ def test_what_a_shell_said_long_before_is_not_the_reason() -> None:
 # ── what programs say ────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_traceback_becomes_the_stack_its_last_line_the_message(tmp_path: Path) -> None:
+def test_a_traceback_becomes_the_stack_its_exception_and_the_cause_of_it_the_message(
+    tmp_path: Path,
+) -> None:
     script = tmp_path / "deploy.py"
     script.write_text(
         "import json\n"
@@ -129,11 +131,14 @@ def test_a_traceback_becomes_the_stack_its_last_line_the_message(tmp_path: Path)
     )
     explained = ran(sys.executable, str(script))
     assert explained.failure.type == "ExitCode"
-    assert explained.failure.message == "RuntimeError: bad settings"
+    raised, cause = explained.failure.message.split("\n")
+    assert raised == "RuntimeError: bad settings"
+    assert cause.startswith("json.decoder.JSONDecodeError: Expecting property name")
     assert explained.failure.stack is not None
     assert explained.failure.stack.startswith("Traceback (most recent call last):\n")
     assert explained.failure.stack.endswith("\nRuntimeError: bad settings")
-    assert "JSONDecodeError" not in explained.failure.stack
+    assert f"\n{cause}\n\nThe above exception was the direct" in explained.failure.stack
+    assert "start" not in explained.failure.stack
     assert explained.place == f"{script}:6"
 
 

@@ -127,6 +127,20 @@ def test_the_cause_stands_before_what_it_led_to() -> None:
     assert second.startswith("ERROR: Could not find a version")
 
 
+def test_of_a_group_of_exceptions_each_is_told_and_the_group_last() -> None:
+    assert read("python-exception-group").failure.message.splitlines() == [
+        "RuntimeError: cannot upload a.tgz",
+        "RuntimeError: cannot upload b.tgz",
+        "ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)",
+    ]
+    assert read("python-exception-groups").failure.message.splitlines() == [
+        "OSError: no traceback",
+        "ValueError: wrapped",
+        "RuntimeError: plain",
+        "ExceptionGroup: outer (2 sub-exceptions)",
+    ]
+
+
 def test_a_place_is_told_from_the_workspace() -> None:
     output = b"src/main.c:3:5: error: no\n/repo/app/lib/x.c:1:1: error: no\n"
     ended = Exit(code=1)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from runner.failure.output import Finding, Output, Weight, joined
@@ -17,6 +18,8 @@ def read(output: Output) -> Iterator[Finding]:
     """Everything of Python."""
     if output.has("Traceback (most"):
         yield from _traceback(output)
+    if output.has("Exception Group Traceback"):
+        yield from _group(output)
     if output.has("SyntaxError: ", "IndentationError: ", "TabError: "):
         yield from _syntax(output)
     if output.has(" in 0.", "failed", " error"):
@@ -28,35 +31,79 @@ def read(output: Output) -> Iterator[Finding]:
 
 
 def _traceback(output: Output) -> Iterator[Finding]:
-    """The last one; of chained ones that is what was not caught."""
+    """The last one, which was not caught, and what it was raised for."""
     start = output.last(_HEADER)
     header = re.match(_HEADER, output.lines[start])
     if header is None:
         return
     edge = header.end(1)
     body = [line[edge:] for line in output.lines[start:]]
-    end = next((at for at, line in enumerate(body) if at and line[:1].strip()), 0)
+    end = _raised(body)
     if end:
+        chain = _chain(output, start)
+        lines = [line[edge:] for line in output.lines[chain[-1] : start + end + 1]]
+        root = lines[_raised(lines)] if chain[-1] < start else ""
         yield Finding(
-            start=_chain(output, start),
+            start=chain[-1],
             end=start + end,
-            message=body[end],
-            stack="\n".join(body[: end + 1]),
+            message=joined([*_told(body, end), root]),
+            stack="\n".join(lines),
             place=_own(body[:end]),
             weight=Weight.CONSEQUENCE if re.match(_CHILD, body[end]) else Weight.CAUSE,
             more=not edge,
         )
 
 
-def _chain(output: Output, start: int) -> int:
-    """Where the first of chained tracebacks begins."""
+def _raised(body: Sequence[str]) -> int:
+    """Where a traceback names its exception: behind the frames, at the edge."""
+    return next((at for at, line in enumerate(body) if at and line[:1].strip()), 0)
+
+
+def _told(body: Sequence[str], end: int) -> list[str]:
+    """The exception; one that says nothing, with the line of code that raised it."""
+    source = next((x for x in reversed(body[:end]) if not re.match(r"\s*[~^]+$", x)), "")
+    silent = end > 1 and ":" not in body[end] and not re.match(_FRAME, source)
+    return [body[end], source] if silent else [body[end]]
+
+
+def _chain(output: Output, start: int) -> list[int]:
+    """Where chained tracebacks begin, the last one first."""
     links = r"(?:During handling of|The above exception was)"
+    chain = [start]
     while start > 1 and re.match(links, output.lines[start - 2]):
-        before = output.last(_HEADER, start - 2)
-        if before < 0:
+        start = output.last(_HEADER, start - 2)
+        if start < 0:
             break
-        start = before
-    return start
+        chain.append(start)
+    return chain
+
+
+def _group(output: Output) -> Iterator[Finding]:
+    """Exceptions raised together: each that is no group again, and what holds them."""
+    start = output.last(r"\s+\+ Exception Group Traceback")
+    if start < 0:
+        return
+    end = output.run(r"\s+[|+]", start + 1)
+    rows = [re.sub(r"^\s+(?:\| ?)?", "", x) for x in output.lines[start : end + 1]]
+    edges = [at for at, row in enumerate(rows) if re.match(r"\+[-+]+ (?:\d+|\.\.\.) -+$", row)]
+    parts = [rows[at + 1 : to] for at, to in pairwise([*edges, len(rows)])]
+    yield Finding(
+        start=start,
+        end=end,
+        message=joined(
+            [*[said for part in parts if (said := _inner(part))][:20], rows[_raised(rows)]]
+        ),
+        stack="\n".join(output.lines[start : end + 1]),
+        place=next((own for part in (*parts, rows) if (own := _own(part))), ""),
+    )
+
+
+def _inner(rows: Sequence[str]) -> str:
+    """One of a group's exceptions, with a traceback or without; "" when it is a group again."""
+    if not rows or re.match(r"Exception Group |.*\(\d+ sub-exceptions?\)$", rows[0]):
+        return ""
+    start = max((at for at, row in enumerate(rows) if re.match(_HEADER, row)), default=-1)
+    return rows[start + _raised(rows[start:])] if start >= 0 else rows[0]
 
 
 def _own(body: Sequence[str]) -> str:
