@@ -142,6 +142,26 @@ def test_a_traceback_becomes_the_stack_its_exception_and_the_cause_of_it_the_mes
     assert explained.place == f"{script}:6"
 
 
+def test_who_only_says_that_a_command_failed_hides_nothing_with_its_stack(tmp_path: Path) -> None:
+    script = tmp_path / "deploy.py"
+    script.write_text(
+        "import subprocess\n"
+        "def a(n): b(n - 1) if n else subprocess.run(['sh', '-c', CODE], check=True)\n"
+        "def b(n): a(n)\n"
+        "CODE = 'echo tool: cannot open db; exit 3'\n"
+        "a(20)\n"
+    )
+    tool, repeated = ran(sys.executable, str(script)).failure.message.split("\n")
+    assert tool == "tool: cannot open db"
+    assert repeated.startswith("subprocess.CalledProcessError: Command ")
+
+
+def test_a_bare_assertion_is_told_with_its_line(tmp_path: Path) -> None:
+    script = tmp_path / "check.py"
+    script.write_text("assert 1 == 2\n")
+    assert ran(sys.executable, str(script)).failure.message == "AssertionError\nassert 1 == 2"
+
+
 def test_the_place_is_in_the_users_code_not_in_a_library(tmp_path: Path) -> None:
     script = tmp_path / "read.py"
     script.write_text("import json\n\njson.loads('{')\n")

@@ -211,8 +211,22 @@ def _read(output: Output) -> Finding:
     if chosen is None:
         return _NOTHING
     whole = _whole(output, chosen, found, since)
-    repeated = chosen.weight is Weight.CONSEQUENCE
-    return msgspec.structs.replace(whole, message="") if repeated else whole
+    if chosen.weight is Weight.CONSEQUENCE:
+        said = "\n".join(_that_say_why(_beside(output, chosen)))
+        return msgspec.structs.replace(whole, message=said)
+    return whole
+
+
+def _beside(output: Output, repeats: Finding) -> list[str]:
+    """The last lines that say something, less the stack of who only says that another failed."""
+    stack = range(repeats.start, repeats.end + 1) if repeats.stack else ()
+    named = repeats.message.split("\n")
+    said = [
+        line
+        for at, line in enumerate(output.lines)
+        if line and (at not in stack or line.strip() in named)
+    ]
+    return said[-SHOWN:]
 
 
 def _since(output: Output, found: Sequence[Finding]) -> list[int]:
