@@ -7,7 +7,7 @@ from typing import Final
 
 from runner.failure.output import Finding, Output, Weight, joined
 
-_HEADER: Final = r"([\s|]*)Traceback \(most recent call last\):"
+_HEADER: Final = r"((?:INTERNALERROR> )?[\s|]*)Traceback \(most recent call last\):"
 _FRAME: Final = r'\s*File "(.+?)", line (\d+)'
 FOREIGN: Final = r".*?(?:/(?:site|dist)-packages/|/lib(?:64)?/python\d)"
 _CHILD: Final = r"(?:subprocess\.)?CalledProcessError: |.*\bSystemExit: \d"
@@ -24,6 +24,10 @@ def read(output: Output) -> Iterator[Finding]:
         yield from _syntax(output)
     if output.has(" in 0.", "failed", " error"):
         yield from _pytest(output)
+    if output.has("while loading conftest"):
+        yield from _conftest(output)
+    if output.has("***Test Failed***"):
+        yield from _doctest(output)
     if output.has("FAILED (failures=", "FAILED (errors="):
         yield from _unittest(output)
     if output.has("No matching distribution", "subprocess-exited-with-error"):
@@ -150,6 +154,33 @@ def _pytest(output: Output) -> Iterator[Finding]:
     )
 
 
+def _conftest(output: Output) -> Iterator[Finding]:
+    """What pytest says instead of a report when it cannot begin."""
+    start = output.last(r"\w+ while loading conftest ")
+    if start < 0:
+        return
+    end = output.run(r"\S+\.py:\d+: in |\s+\S|E\s", start + 1)
+    body = output.lines[start + 1 : end + 1]
+    why = [line[1:] for line in body if re.match(r"E\s", line)]
+    yield Finding(
+        start=start,
+        end=end,
+        message=joined([output.lines[start], *why]),
+        place=_crash(body),
+        stack="\n".join(body),
+    )
+
+
+def _doctest(output: Output) -> Iterator[Finding]:
+    end = output.last(r"\*\*\*Test Failed\*\*\*")
+    rows = [at for at, _ in output.find(r"Failed example:$", 1, end)]
+    if rows:
+        over = next((at for at, _ in output.find(r"\*{60,}$", rows[0], end)), end)
+        said = [*output.lines[rows[0] : over], *(output.lines[at - 1] for at in rows[1:])]
+        place = _own(output.lines[rows[0] - 1 : rows[0]])
+        yield Finding(start=rows[0] - 1, end=end, message=joined(said), place=place, test=True)
+
+
 def _first(output: Output, start: int, end: int) -> Sequence[str]:
     """The lines of the first failure, without its title."""
     titles = [at for at, _ in output.find(_SECTION, start, end)]
@@ -175,7 +206,8 @@ def _unittest(output: Output) -> Iterator[Finding]:
     titles = [at for at, _ in output.find(r"(?:FAIL|ERROR): \S+ \(", 0, end)]
     if not titles:
         return
-    body = output.lines[titles[0] + 2 : titles[1] - 1 if len(titles) > 1 else end]
+    over = next((at for at, _ in output.find(r"[=-]{60,}$", titles[0] + 2, end)), end)
+    body = output.lines[titles[0] + 2 : over]
     why = next(
         (line for line in reversed(body) if re.match(r"[\w.]+(?:Error|Exception)\b", line)), ""
     )
