@@ -141,6 +141,18 @@ def test_of_a_group_of_exceptions_each_is_told_and_the_group_last() -> None:
     ]
 
 
+def test_what_an_error_of_node_was_thrown_for_is_told() -> None:
+    assert read("node-config").failure.message.splitlines() == [
+        "Error: config is bad",
+        "SyntaxError: Expected property name or '}' in JSON at position 1",
+    ]
+    assert read("node-aggregate").failure.message.splitlines() == [
+        "AggregateError: All promises were rejected",
+        "Error: one",
+        "Error: two",
+    ]
+
+
 def test_a_place_is_told_from_the_workspace() -> None:
     output = b"src/main.c:3:5: error: no\n/repo/app/lib/x.c:1:1: error: no\n"
     ended = Exit(code=1)

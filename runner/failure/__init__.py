@@ -315,10 +315,9 @@ def _said(
     said = chosen.message.split("\n")
     if not (chosen.provider or around) or chosen.test:
         return [*said, *_more(output, chosen, since)]
-    why = [one.message for one in around[-1:]]
-    told = any(one.message in chosen.message for one in around)
-    if told or any(line in text for line in said for text in why):
-        why = []
+    why = [line for line in said if any(line in one.message for one in around)][:1]
+    if not why and not any(one.message in chosen.message for one in around):
+        why = [one.message for one in around[-1:]]
     plain = next(
         (one for one in found if one.weight is Weight.PLAIN and one.end > chosen.end), None
     )

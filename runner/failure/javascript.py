@@ -7,7 +7,12 @@ from typing import Final
 from runner.failure.output import Finding, Output, Weight, joined
 
 _NPM: Final = r"npm (?:error|ERR!) ?"
-_THROWN: Final = r"(?:Uncaught )?(?:\w+\.)*\w*(?:Error|Exception)\b(?: \[\w+\])*(?::|$)"
+_THROWN: Final = (
+    r"\[?(?:Uncaught )?(?:(?:\w+\.)*\w*(?:Error|Exception|Rejection)\b(?: \[\w+\])*(?::|$)"
+    r"|[A-Z]\w* \[\w*Error\]: )"
+)
+_INNER: Final = r"\s+(?:\[cause\]: )?(\w*(?:Error|Exception)\b(?: \[\w+\])*: .*)"
+"""What an error was thrown for, or what it holds."""
 _AT: Final = r"\s+at .*:\d+:\d+\)?(?: \{)?$"
 _FRAME: Final = (
     r"\s+(?:at|\u276f) (?:.*?\()?(?:async )?(?:file://)?([^\s()]+):(\d+):\d+\)?(?: \{)?$"
@@ -71,10 +76,12 @@ def _error(lines: Sequence[str], start: int, first: int) -> Finding:
     at = [m for line in above if (m := re.match(r"(?:file://)?(/\S+):(\d+)$", line))]
     stack = "\n".join(lines[start : end + 1]).rstrip()
     shell = "Command failed" in lines[start]
+    inner = (m[1] for line in lines[start + 1 : end + 1] if (m := re.match(_INNER, line)))
+    said = (line for line in lines[start:first][:6] if not re.match(r"\s+\[errors\]: \[", line))
     return Finding(
         start=start,
         end=end,
-        message=joined(lines[start:first][:6]),
+        message=joined([*(re.sub(r"^\[(.*)\] \{$", r"\1", line) for line in said), *inner]),
         place=frame(lines[first : end + 1]) or (f"{at[-1][1]}:{at[-1][2]}" if at else ""),
         stack=re.sub(r"\n+Node\.js v\S+$", "", stack),
         weight=Weight.CONSEQUENCE if shell else Weight.CAUSE,
