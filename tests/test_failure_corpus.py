@@ -113,6 +113,8 @@ def test_every_test_that_failed_is_named() -> None:
         ("pytest-failed", "FAILED tests/test_cart.py::test_remove - KeyError: 'tea'"),
         ("unittest-failed", "FAIL: test_name (__main__.Sums.test_name)"),
         ("go-test-panic", "--- FAIL: TestFirst"),
+        ("mocha-suites", 'hooks "before all" hook for "x"'),
+        ("node-test-spec", "✖ second"),
         ("maven-test", "AppTest.isCalledWithNull:15 NullPointer"),
     ):
         assert second in read(name).failure.message

@@ -15,7 +15,8 @@ _INNER: Final = r"\s+(?:\[cause\]: )?(\w*(?:Error|Exception)\b(?: \[\w+\])*: .*)
 """What an error was thrown for, or what it holds."""
 _AT: Final = r"\s+at .*:\d+:\d+\)?(?: \{)?$"
 _FRAME: Final = (
-    r"\s+(?:at|\u276f) (?:.*?\()?(?:async )?(?:file://)?([^\s()]+):(\d+):\d+\)?(?: \{)?$"
+    r"\s+(?:at|\u276f) (?:.*?\(|\S+ (?=\S+$))?(?:async )?(?:file://)?"
+    r"([^\s()]+):(\d+):\d+\)?(?: \{)?$"
 )
 _FOREIGN: Final = r"node:|internal/|\[|.*node_modules/|<"
 _LIFECYCLE: Final = frozenset({"1", "2", "127", "126", "137", "ELIFECYCLE"})
@@ -37,6 +38,8 @@ def read(output: Output) -> Iterator[Finding]:
         yield from _vitest(output)
     if output.has(" failing"):
         yield from _mocha(output)
+    if output.has("✖ failing tests:"):
+        yield from _node_test(output)
     if output.has("✖ ", " problem"):
         yield from _eslint(output)
     if output.has("[ERROR] ", "error during build"):
@@ -130,8 +133,12 @@ def _jest(output: Output) -> Iterator[Finding]:
 
 
 def _vitest(output: Output) -> Iterator[Finding]:
-    end = output.last(r" *Test Files +(?:\d+ \w+ \| )*\d+ failed")
+    end = output.last(r" *Test Files +\d")
     titles = [at for at, _ in output.find(r" *FAIL +\S", 0, max(end, 0))]
+    # An error outside of any test fails the run, too.
+    titles = titles or [
+        at + 1 for at, _ in output.find(r"⎯+ (?:Uncaught|Unhandled) (?!Errors)\w+ ⎯+$", 0, end)
+    ]
     if not titles:
         return
     body = output.lines[titles[0] : titles[1] if len(titles) > 1 else end]
@@ -153,14 +160,39 @@ def _mocha(output: Output) -> Iterator[Finding]:
     body = output.lines[titles[0] : titles[1] if len(titles) > 1 else None]
     stack = next((n for n, line in enumerate(body) if re.match(_AT, line)), len(body))
     why = next((n for n, line in enumerate(body) if re.match(r"\s+" + _THROWN, line)), stack)
-    title = re.sub(r"^\d+\) ", "", " ".join(" ".join(body[:why]).split()))
-    others = [output.lines[at] for at in titles[1:]]
+    titled = [_titled(output.lines[at : at + 5]) for at in titles]
     yield Finding(
         start=start,
         end=len(output.lines) - 1 if len(titles) == 1 else output.last(r"\s+at "),
-        message=joined([title, *body[why:stack][:6], *others]),
+        message=joined([titled[0], *body[why:stack][:6], *titled[1:]]),
         place=frame(body),
         stack=joined(body[stack:]),
+        test=True,
+    )
+
+
+def _titled(lines: Sequence[str]) -> str:
+    """A test's name behind those of its suites: one on each line, a colon after the last."""
+    end = next((n for n, line in enumerate(lines) if line.endswith(":")), 0)
+    return re.sub(r"^\d+\) ", "", " ".join(" ".join(lines[: end + 1]).split()))
+
+
+def _node_test(output: Output) -> Iterator[Finding]:
+    """Node's own runner, where its reporter is ``spec``."""
+    start = output.last(r"✖ failing tests:")
+    titles = [at for at, _ in output.find(r"✖ ", start + 1)] if start >= 0 else []
+    if not titles:
+        return
+    body = output.lines[titles[0] + 1 : titles[1] - 1 if len(titles) > 1 else None]
+    stack = next((n for n, line in enumerate(body) if re.match(_AT, line)), len(body))
+    spot = re.match(r"test at (\S+?):(\d+):\d+$", output.lines[titles[0] - 1])
+    first, *others = (re.sub(r" \([\d.]+ms\)$", "", output.lines[at]) for at in titles)
+    yield Finding(
+        start=start,
+        end=output.run(r"\s|$|✖ |test at ", start + 1, len(output.lines)),
+        message=joined([first, *body[:stack][:15], *others]),
+        place=frame(body) or (f"{spot[1]}:{spot[2]}" if spot else ""),
+        stack="\n".join(line for line in body[stack:] if re.match(_AT, line)),
         test=True,
     )
 
