@@ -155,6 +155,17 @@ def test_what_an_error_of_node_was_thrown_for_is_told() -> None:
     ]
 
 
+def test_advice_and_usage_are_no_reason() -> None:
+    title, said = read("jest-syntax").failure.message.splitlines()
+    assert (title, said.rpartition(": ")[2]) == (
+        "● Test suite failed to run",
+        "Unexpected token (1:21)",
+    )
+    sync, missing = read("npm-lock").failure.message.splitlines()
+    assert missing == "Missing: iniparser@1.0.5 from lock file"
+    assert sync.startswith("`npm ci` can only install packages when")
+
+
 def test_a_place_is_told_from_the_workspace() -> None:
     output = b"src/main.c:3:5: error: no\n/repo/app/lib/x.c:1:1: error: no\n"
     ended = Exit(code=1)

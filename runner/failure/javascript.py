@@ -32,7 +32,7 @@ def read(output: Output) -> Iterator[Finding]:
         yield from _thrown(output)
     if output.has("npm error", "npm ERR!"):
         yield from _npm(output)
-    if output.has("Test Suites: ", "Tests: "):
+    if output.has("Test Suites: ", "Tests: ", "No tests found, "):
         yield from _jest(output)
     if output.has("Test Files  "):
         yield from _vitest(output)
@@ -40,9 +40,9 @@ def read(output: Output) -> Iterator[Finding]:
         yield from _mocha(output)
     if output.has("✖ failing tests:"):
         yield from _node_test(output)
-    if output.has("✖ ", " problem"):
+    if output.has("✖ ", " problem", "Oops! "):
         yield from _eslint(output)
-    if output.has("[ERROR] ", "error during build"):
+    if output.has("[ERROR] ", "error during build", "ERROR in "):
         yield from _bundler(output)
 
 
@@ -102,6 +102,8 @@ def _npm(output: Output) -> Iterator[Finding]:
     lines = [re.sub("^" + _NPM, "", output.lines[at]).rstrip() for at, _ in rows]
     code = next((line[5:] for line in lines if line.startswith("code ")), "")
     said = [line for line in lines if line and not re.match(_NOISE, line)]
+    if "Usage:" in said:  # behind what the command is for
+        del said[max(said.index("Usage:") - 1, 1) :]
     child = code in _LIFECYCLE or any(line.startswith("Lifecycle script") for line in lines)
     yield Finding(
         start=start,
@@ -113,6 +115,7 @@ def _npm(output: Output) -> Iterator[Finding]:
 
 
 def _jest(output: Output) -> Iterator[Finding]:
+    yield from _jest_itself(output)
     end = output.last(r"(?:Test Suites|Tests): +\d+ failed")
     titles = [at for at, _ in output.find(r"  ● (?!Console)", 0, max(end, 0))]
     if not titles:
@@ -121,15 +124,31 @@ def _jest(output: Output) -> Iterator[Finding]:
     titles = [at for at in titles if at > summary]
     body = output.lines[titles[0] : titles[1] if len(titles) > 1 else end]
     code = next((n for n, line in enumerate(body) if re.match(r"\s+>? *\d+ \|", line)), len(body))
+    advice = range(1, body.index("    Details:") + 1 if "    Details:" in body[:code] else 1)
+    said = [
+        line for n, line in enumerate(body[:code]) if n not in advice and not re.match(_AT, line)
+    ][:15]
+    spot = next((m for x in said if (m := re.match(r"\s+\w+: (/\S+): .*\((\d+):\d+\)$", x))), None)
     other = [output.lines[at] for at in titles[1:]]
     yield Finding(
         start=titles[0],
         end=output.run(r"(?:Test|Tests|Snapshots|Time|Ran all)\b", end),
-        message=joined([*body[:code][:15], *other]),
-        place=frame(body),
+        message=joined([*said, *other]),
+        place=frame(body) or (f"{spot[1]}:{spot[2]}" if spot else ""),
         stack="\n".join(line[4:] for line in body if re.match(_AT, line)),
         test=True,
     )
+
+
+def _jest_itself(output: Output) -> Iterator[Finding]:
+    """Jest, about no test of its own: there is none, or they cover too little."""
+    rows = [at for at, _ in output.find(r"No tests found, exiting|Jest: .*\bthreshold\b")]
+    if rows:
+        yield Finding(
+            start=rows[0],
+            end=output.run(r"(?:Test|Tests|Snapshots|Time|Ran all)\b|\s*$", rows[-1] + 1),
+            message=joined(output.lines[at] for at in rows),
+        )
 
 
 def _vitest(output: Output) -> Iterator[Finding]:
@@ -199,11 +218,12 @@ def _node_test(output: Output) -> Iterator[Finding]:
 
 def _eslint(output: Output) -> Iterator[Finding]:
     end = output.last(r"✖ \d+ problem")
-    rows = list(output.find(r"\s+(\d+):\d+\s+error\s+(.+)", 0, max(end, 0)))
-    if not rows:
-        return
-    files = [at for at, _ in output.find(r"[^\s:]+\.\w+$", 0, rows[-1][0])]
+    many = output.last(r"ESLint found too many warnings")
+    kind = "warning" if many > end else "error"
+    rows = list(output.find(rf"\s+(\d+):\d+\s+{kind}\s+(.+)", 0, max(end, 0)))
+    files = [at for at, _ in output.find(r"[^\s:]+\.\w+$", 0, rows[-1][0])] if rows else []
     if not files:
+        yield from _eslint_itself(output)
         return
     said, file = [], 0
     for at, row in rows[:50]:
@@ -211,11 +231,23 @@ def _eslint(output: Output) -> Iterator[Finding]:
             file += 1
         said.append(f"{output.lines[files[file]]}:{row[1]}: {' '.join(row[2].split())}")
     place = said[0].partition(": ")[0]
-    yield Finding(start=rows[0][0] - 1, end=end, message=joined(said), place=place)
+    said += output.lines[many : many + 1] if many > end else []
+    yield Finding(start=rows[0][0] - 1, end=max(end, many), message=joined(said), place=place)
+
+
+def _eslint_itself(output: Output) -> Iterator[Finding]:
+    """ESLint that could not begin."""
+    start = output.last(r"Oops! Something went wrong! :\(")
+    said = (
+        next(output.find(r"(?!ESLint: \d)\S", start + 1, start + 8), None) if start >= 0 else None
+    )
+    if said:
+        yield Finding(start=start, end=said[0], message=output.lines[said[0]])
 
 
 def _bundler(output: Output) -> Iterator[Finding]:
-    """esbuild, and what is built on it; Rollup and Vite."""
+    """esbuild, and what is built on it; webpack; Rollup and Vite."""
+    yield from _webpack(output)
     for at, _ in output.find(r"[✘X] \[ERROR\] "):
         spot = next(output.find(r"\s+(\S+?):(\d+):\d+:$", at, at + 4), None)
         place = f"{spot[1][1]}:{spot[1][2]}" if spot else ""
@@ -229,3 +261,17 @@ def _bundler(output: Output) -> Iterator[Finding]:
         place = f"{spot[1][1]}:{spot[1][2]}" if spot else ""
         said = [x for x in output.lines[start + 1 : end + 1] if not x.startswith(" ")]
         yield Finding(start=start, end=end, message=joined(said[:4]), place=place)
+
+
+def _webpack(output: Output) -> Iterator[Finding]:
+    rows = list(output.find(r"ERROR in (\S*?\.\w+)(?:[ :](\d+):\d+\S*)?$"))
+    if not rows:
+        return
+    at, spot = rows[0]
+    said = [line for n, _ in rows[:20] for line in output.lines[n + 1 : n + 2]]
+    yield Finding(
+        start=at,
+        end=max(output.last(r"webpack \S+ compiled with \d+ error"), rows[-1][0] + 1),
+        message=joined(said),
+        place=f"{spot[1]}:{spot[2]}" if spot[2] else "",
+    )
