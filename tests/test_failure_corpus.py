@@ -155,6 +155,12 @@ def test_what_an_error_of_node_was_thrown_for_is_told() -> None:
     ]
 
 
+@pytest.mark.parametrize("root", [b"/usr/local/go", b"/opt/hostedtoolcache/go/1.22.1/x64"])
+def test_wherever_go_lies_its_own_packages_are_no_place(root: bytes) -> None:
+    output = printed("go-timeout").replace(b"/usr/lib/go-1.19", root)
+    assert explain(Exit(code=1), output, workspace="/repo/app").place == "gto/a_test.go:3"
+
+
 def test_advice_and_usage_are_no_reason() -> None:
     title, said = read("jest-syntax").failure.message.splitlines()
     assert (title, said.rpartition(": ")[2]) == (

@@ -6,7 +6,11 @@ from typing import Final
 
 from runner.failure.output import Finding, Output, joined
 
-_LIBRARY: Final = r".*(?:/go/src/|/src/runtime/|/pkg/mod/|/vendor/|^runtime/)|/rustc/|.*/\.cargo/"
+_LIBRARY: Final = (
+    # Go's own packages have no dot in their first part, modules do
+    r".*/(?:go(?:-?[\d.]+)?|go/[\d.]+(?:/\w+)?|libexec)/src/[a-z]+/|.*(?:/pkg/mod/|/vendor/)"
+    r"|_testmain\.go|/rustc/|.*/\.cargo/"
+)
 
 
 def read(output: Output) -> Iterator[Finding]:
