@@ -103,6 +103,24 @@ def test_P14_a_file_that_is_not_executable(shell: str, tmp_path: Path) -> None:
     assert failure.message.endswith("./script: Permission denied")
 
 
+def test_P14_a_script_without_its_interpreter(tmp_path: Path) -> None:
+    (tmp_path / "script").write_text("#!/bin/sh\r\necho\r\n")
+    (tmp_path / "script").chmod(0o755)
+    failure = ran("bash", "-ec", "./script", cwd=tmp_path).failure
+    assert (failure.type, failure.domain) == ("NotExecutable", Domain.USER)
+
+
+def test_what_a_shell_says_of_a_step_stands_before_what_was_printed() -> None:
+    for script, said in (
+        ('set -u; echo start; echo "to $REGION"', "REGION: unbound variable"),
+        ("echo start; cd /nothing/there", "/nothing/there: No such file or directory"),
+        ("echo start; echo ${a.b}", "${a.b}: bad substitution"),
+    ):
+        message = ran("bash", "-ec", script).failure.message
+        assert message.startswith("bash: line ")
+        assert message.endswith(said)
+
+
 def test_P14_a_code_of_127_alone_names_no_command() -> None:
     assert ran("bash", "-c", "echo nothing of the kind; exit 127").failure.type == "ExitCode"
 
@@ -261,6 +279,14 @@ def test_P8_progress_bars_colours_and_titles_leave_what_stood_there_last() -> No
         b"10%\r50%\r100% done\n\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\n\xc2\x9b1mbidi\xe2\x80\xae\n"
     )
     assert explain(Exit(code=1), output).lines == "fatal: nothing\ufffd\n100% done\nlink\nbidi"
+
+
+def test_how_far_something_got_is_no_reason() -> None:
+    output = (
+        b"\rDownloading 50%\rDownloading 100%\nsum differs: pkg.tgz\n\r[##  ] 2/4\r[####] 4/4\n"
+    )
+    assert explain(Exit(code=1), output).failure.message == "sum differs: pkg.tgz"
+    assert explain(Exit(code=1), output[:33]).failure.message == "Downloading 100%"
 
 
 def test_lines_for_a_person_are_few_and_short() -> None:

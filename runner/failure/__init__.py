@@ -334,14 +334,19 @@ def _more(output: Output, chosen: Finding, since: Sequence[int]) -> list[str]:
 
 
 _MINOR: Final = r"(?i)\bwarn(?:ing)?\b|\bdeprecat|\b(?:0|no) (?:error|fail)"
+_BAR: Final = r"\[[#=>.\- ]{3,}\]|[━█▓▒░]{3,}|\b100(?:\.0+)? ?%$"
+"""How far something got."""
 _SAYS_WHY: Final = (
     r"(?i)error|exception|fatal|fail|panic|abort|assert|denied|refused|invalid|undefined|unexpected"
-    r"|cannot|can't|could not|unable to|not found|no such|timed out|killed|segmentation fault"
+    r"|cannot|can't|could(?:n't| not)|unable to|not found|no such|timed out|killed"
+    r"|segmentation fault|mismatch|unsupported|unknown|missing|unbound"
+    r"|illegal|rejected|conflict|corrupt"
 )
 
 
 def _that_say_why(said: list[str]) -> list[str]:
     """From the first line near the end that sounds like a reason; if none does, the last few."""
+    said = [line for line in said if not re.search(_BAR, line)] or said
     near = range(max(len(said) - _PASSING, 0), len(said))
     sounds = (
         at for at in near if re.search(_SAYS_WHY, said[at]) and not re.search(_MINOR, said[at])

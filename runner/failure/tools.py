@@ -12,15 +12,11 @@ from runner.failure.output import Finding, Output, Weight, joined
 from runner.notice import Reason
 
 _NOT_RUN: Final = {
-    127: (
-        Reason.COMMAND_NOT_FOUND,
-        r".*: (?:command not found|not found|No such file or directory)$",
-    ),
-    126: (
-        Reason.NOT_EXECUTABLE,
-        r".*: (?:Permission denied|Is a directory|cannot execute.*|bad interpreter.*)$",
-    ),
+    127: r".*: (?:command not found|not found|No such file or directory|cannot execute: .*)$",
+    126: r".*: (?:Permission denied|Is a directory|cannot execute.*|bad interpreter.*)$",
 }
+_FOUND: Final = 126
+"""How a shell ends that has found a command, and cannot run it."""
 _SCRIPT: Final = r"^\S+: (?=(line )?\d+: )"
 _REPEATED: Final = (
     r"g?make(?:\[\d+\])?: (?:\*\*\* \[|Leaving|Entering|Target .* not remade)|collect2: error: ld"
@@ -42,6 +38,7 @@ _PLAIN: Final = (
     r"|\[(?:error|ERROR)\] |error [A-Z]|ERR_\w+ |panic: |Permission denied \("
     r"|Host key verification failed|Error .{3,})"
 )
+_SHELL: Final = r"(?:/\S*/)?(?:ba|da|z|k)?sh: (?:-c: )?(?:line )?\d+: "
 _RUN: Final = 60
 """Lines in a row that call themselves errors and are told."""
 _QUIET: Final = r"(?:.*\b(?:0|no) errors?\b)|.*\b(?:warning|WARN)\b"
@@ -66,16 +63,18 @@ def repeats(line: str) -> bool:
 
 
 def _not_run(output: Output) -> Iterator[Finding]:
-    """What shells say when there is no such command (127) or it is none (126); POSIX, 2.8.2. bash
-    calls a missing interpreter a missing file, with 126.
+    """What shells say when there is no such command (127) or it is none (126); POSIX, 2.8.2. Of a
+    script without its interpreter bash says that a file is missing, with either.
     """
-    reason, pattern = _NOT_RUN.get(output.ended.code, (None, ""))
-    if reason is None:
+    pattern = _NOT_RUN.get(output.ended.code)
+    if pattern is None:
         return
     last = [at for at, line in enumerate(output.lines) if not repeats(line)][-5:]
     for at in reversed(last):
         if re.match(pattern, output.lines[at]):
             said = re.sub(_SCRIPT, "", output.lines[at].strip())
+            there = output.ended.code == _FOUND or ": cannot execute: " in said
+            reason = Reason.NOT_EXECUTABLE if there else Reason.COMMAND_NOT_FOUND
             yield Finding(start=at, end=at, message=said, reason=reason)
             return
 
@@ -153,7 +152,7 @@ def _tap(output: Output, at: int) -> list[str]:
 
 def _plain(output: Output) -> Iterator[Finding]:
     """The last lines that call themselves an error."""
-    both = f"{_PLAIN}|{_SPOT}"
+    both = f"{_PLAIN}|{_SPOT}|{_SHELL}"
     end = next(
         (
             at
