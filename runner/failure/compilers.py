@@ -38,6 +38,10 @@ def read(output: Output) -> Iterator[Finding]:
         yield from _arrows(output)
     if output.has("Error: "):
         yield from _terraform(output)
+    if output.has("Diff in "):
+        yield from _formatted(output)
+    if output.has(" SC"):
+        yield from _shellcheck(output)
 
 
 def _spot(match: re.Match[str]) -> str:
@@ -108,3 +112,25 @@ def _terraform(output: Output) -> Iterator[Finding]:
             place = f"{spot[1]}:{spot[2]}"
             yield Finding(start=at, end=end, message=line, place=place, weight=Weight.CAUSE)
             return
+
+
+def _formatted(output: Output) -> Iterator[Finding]:
+    """rustfmt, that would write code in another way."""
+    rows = list(output.find(r"Diff in (\S+?)(?::| at line )(\d+):$"))
+    if rows:
+        (start, _), (last, _) = rows[0], rows[-1]
+        end = output.run(r"[-+ ]|$", last + 1)
+        said = joined(output.lines[at] for at, _ in rows[:20])
+        yield Finding(start=start, end=end, message=said, place=_spot(rows[0][1]))
+
+
+def _shellcheck(output: Output) -> Iterator[Finding]:
+    """ShellCheck, as it writes for people: a place, the line, what is wrong below it."""
+    rows = list(output.find(r"In (\S+) line (\d+):$"))
+    said = []
+    for at, row in rows[:20]:
+        below = output.find(r"\s*\^[-^]* (SC\d+ .*)", at + 2, at + 8)
+        said += [f"{_spot(row)}: {what[1]}" for _, what in below]
+    if said:
+        end = max(output.last(r"\s+https://www\.shellcheck\.net/"), rows[-1][0])
+        yield Finding(start=rows[0][0], end=end, message=joined(said), place=_spot(rows[0][1]))

@@ -54,6 +54,8 @@ def read(output: Output) -> Iterator[Finding]:
     yield from _make(output)
     yield from _docker(output)
     yield from _tests(output)
+    if output.has("::error"):
+        yield from _annotated(output)
     yield from _plain(output)
 
 
@@ -118,6 +120,22 @@ def _docker(output: Output) -> Iterator[Finding]:
         message=output.lines[end],
         place=f"{spot[1][1]}:{spot[1][2]}" if spot else "",
         weight=Weight.CONSEQUENCE if ": process " in output.lines[end] else Weight.CAUSE,
+    )
+
+
+def _annotated(output: Output) -> Iterator[Finding]:
+    """What a tool asks a host CI to show beside the code."""
+    rows = list(output.find(r"::error(?: (.*?))?::(.+)"))[-_RUN:]
+    if not rows:
+        return
+    spots = (re.search(r"(?:^|,)file=([^,]+),(?:.*,)?line=(\d+)", row[1] or "") for _, row in rows)
+    spot = next((spot for spot in spots if spot), None)
+    yield Finding(
+        start=rows[0][0],
+        end=rows[-1][0],
+        message=joined(row[2].partition("%0A")[0].replace("%25", "%") for _, row in rows),
+        place=f"{spot[1]}:{spot[2]}" if spot else "",
+        weight=Weight.PLAIN,
     )
 
 
