@@ -19,7 +19,7 @@ from runner.keep import Scope
 from tests.conftest import KEY as API_KEY
 from tests.conftest import Workspace, by_level, tags
 from tests.forks import Forks
-from tests.intake_server import Server
+from tests.intake_server import LOGS, Answer, Request, Server
 
 pytestmark = pytest.mark.usefixtures("forked")
 
@@ -143,6 +143,63 @@ def test_what_waits_travels_and_two_who_send_it_do_no_harm(
     assert workspace.run("flush", "latest").code == 0
 
 
+def test_lines_of_a_log_travel_with_the_end_of_their_job(
+    workspace: Workspace, tmp_path: Path, server: Server
+) -> None:
+    workspace.write("""
+        name: P
+        jobs:
+          a: { steps: [{ name: First, run: "seq 1500" }, { name: Second, run: "echo x; exit 3" }] }
+    """)
+    box, desk = str(tmp_path / "run.tar"), Desk.of(workspace, tmp_path / "elsewhere")
+    taken = iter([Answer()])  # one request of lines, then the line is dead
+
+    def rule(request: Request) -> Answer:
+        return (
+            next(taken, Answer(status=503)) if request.path.endswith(LOGS) else Answer(status=503)
+        )
+
+    server.rule = rule
+    first = workspace.to(server).run("run", SIGNALBOX_LOGS="on", SIGNALBOX_FLUSH_TIMEOUT="1")
+    assert "501 log lines were not delivered" in first.err
+    assert workspace.run("export", box).code == 0
+    server.rule = None
+    assert desk.to(server).run("import", box).code == 0
+    sent = desk.run("flush", SIGNALBOX_LOGS="on")
+    assert "501 log lines sent" in sent.err
+    assert [line["line_number"] for line in server.lines("a")] == [*range(1, 1502)]
+    last = server.lines("a")[-1]
+    assert (last["section_name"], last["message"]) == ("Second", "x")
+    assert "0 log lines sent" in desk.run("flush", SIGNALBOX_LOGS="on").err
+    assert workspace.run("export", box).code == 0  # the end of the job has not left here, either
+    server.check()
+
+
+def test_of_a_long_log_the_end_is_sent_with_its_own_numbers(
+    workspace: Workspace, tmp_path: Path, server: Server
+) -> None:
+    workspace.write("""
+        name: P
+        jobs:
+          a:
+            steps:
+              - { name: Early, run: echo early }
+              - { name: Long, run: "head -c 18M /dev/zero | tr '\\\\0' x | fold -w 65536; echo" }
+              - { name: Late, run: seq 3 }
+    """)
+    box, desk = str(tmp_path / "run.tar"), Desk.of(workspace, tmp_path / "elsewhere")
+    workspace.run("run", "--local", SIGNALBOX_LOGS="on")
+    assert workspace.run("export", box).code == 0
+    assert desk.to(server).run("import", box).code == 0
+    assert desk.run("flush", "latest", SIGNALBOX_LOGS="on").code == 0
+    cut, *whole = server.lines("a")
+    assert cut["message"].startswith("[the beginning of this log was cut off")
+    assert [line["line_number"] for line in whole] == [*range(cut["line_number"] + 1, 293)]
+    assert {line["section_name"] for line in (cut, *whole[:-3])} == {"Long"}
+    assert [line["message"] for line in whole[-4:]] == ["x" * 65_536, "1", "2", "3"]
+    server.check()
+
+
 def test_an_import_is_idempotent_and_an_answer_is_never_taken_back(
     origin: Origin, desk: Desk, tmp_path: Path
 ) -> None:
@@ -238,6 +295,7 @@ def test_a_tampered_state_is_refused(origin: Origin, desk: Desk, tmp_path: Path)
         (b'"asked":', b'"asked":-'),
         (b'"source":"', b'"source":"AAAA'),
         (b'"gates":[', b'"gates":[{},'),
+        (b'"logs":[', b'"logs":[{"job":"../../../etc/x","cursor":{},"sections":[]}'),
     ],
 )
 def test_T20_a_forged_state_is_refused_though_nobody_signed(

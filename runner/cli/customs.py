@@ -19,10 +19,12 @@ from runner import event, scope
 from runner.commit import Pin
 from runner.event import Event, PipelineEvent, Status
 from runner.execution import Execution
-from runner.journal import Header, Past, StoredEvent
+from runner.journal import Header, Past, State, StoredEvent, Unsent
 
 EVENT: Final = 1024 * 1024
 """Bytes of one event."""
+NAME: Final = 10_000
+"""Characters of a section's name."""
 SOURCE: Final = 2 * 1024 * 1024
 _ENDED: Final = frozenset(Status) - {Status.RUNNING}
 _TIME: Final = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -66,6 +68,7 @@ def _past(past: Past) -> None:
     ends = [(one.level, one.id) for one in past.events if one.final]
     _see(len(set(ends)) == len(ends), "something ended twice in it")
     _see(("pipeline", stored.id) in ends, "its own end is missing")
+    _logs(past)
     for result in past.results:
         _variables(result.outputs)
     for answer in (*past.answers, *stored.header.answers):
@@ -73,6 +76,27 @@ def _past(past: Past) -> None:
         _times(answer.at)
     for gate in stored.gates:
         _times(gate.asked, gate.expires or 0)
+
+
+def _logs(past: Past) -> None:
+    waits = {
+        one.id
+        for one in past.events
+        if one.level == "job" and one.final and one.state is State.WAITING
+    }
+    jobs = [log.job for log in past.logs]
+    _see(len(set(jobs)) == len(jobs), "a log goes on twice in it")
+    for log in past.logs:
+        _see(_is_id(log.job) and log.job in waits, "a log goes on of no job that waits")
+        _log(log)
+
+
+def _log(log: Unsent) -> None:
+    offsets = [section.offset for section in log.sections]
+    _see(offsets == sorted(set(offsets)), "the sections of a log are in no order")
+    cursor = log.cursor
+    _times(cursor.offset, cursor.line, cursor.records, cursor.size, *offsets)
+    _see(all(len(section.name) <= NAME for section in log.sections), "a section's name is too long")
 
 
 def _header(header: Header) -> None:

@@ -28,7 +28,7 @@ from runner import keep, seal
 from runner.cli import custody, customs
 from runner.commit import Pin
 from runner.errors import RefusedError, SurroundingsError, UsageError
-from runner.journal import Header, Journal, Past, State, Stored
+from runner.journal import Header, Journal, Past, Section, State, Stored, StoredEvent, Unsent
 from runner.seal import Kept, Trust
 
 LOG: Final = 16 * 1024 * 1024
@@ -136,12 +136,65 @@ def _past(journal: Journal, stored: Stored) -> Past:
         file=os.path.relpath(header.file, header.workspace),
         pin=msgspec.json.encode(msgspec.structs.replace(pin, root="") if pin else None),
     )
+    events = tuple(journal.events(stored.id, downstream=True))
     return Past(
         stored=msgspec.structs.replace(stored, header=slim),
-        events=tuple(journal.events(stored.id, downstream=True)),
+        events=events,
         results=tuple(journal.results(stored.id).values()),
         answers=tuple(journal.answers(stored.id).values()),
+        logs=tuple(_logs(journal, stored, events)),
     )
+
+
+def _logs(journal: Journal, stored: Stored, events: tuple[StoredEvent, ...]) -> Iterator[Unsent]:
+    """Where logs go on, of jobs whose final event waits: who sends that sends their lines."""
+    waits = {
+        event.id
+        for event in events
+        if event.level == "job" and event.final and event.state is State.WAITING
+    }
+    for log in journal.unsent(stored.id):
+        path = os.path.join(journal.directory(stored.id), f"{log.job}.log")
+        if log.job in waits and os.path.isfile(path) and not os.path.islink(path):
+            yield _as_taken(log, path)
+
+
+def _as_taken(log: Unsent, path: str) -> Unsent:
+    """Where a log goes on when of it the end alone travels: its lines keep their numbers, the one
+    that says so has that of the last one that is missing.
+    """
+    size = os.path.getsize(path)
+    if size <= LOG:
+        return log
+    away = size - LOG
+    begin, cursor = away + len(_CUT), log.cursor
+    if cursor.offset < begin:
+        line = cursor.line + _breaks(path, cursor.offset, begin) - 1
+        cursor = msgspec.structs.replace(cursor, offset=0, line=max(line, 0))
+    else:
+        cursor = msgspec.structs.replace(cursor, offset=cursor.offset - away)
+    sections = {
+        (section.offset - away if section.offset >= begin else 0): section.name
+        for section in log.sections
+    }
+    return Unsent(
+        job=log.job,
+        cursor=cursor,
+        sections=tuple(
+            Section(job=log.job, offset=offset, name=name) for offset, name in sections.items()
+        ),
+    )
+
+
+def _breaks(path: str, start: int, end: int) -> int:
+    """How many lines end in a part of a file."""
+    found = 0
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        file.seek(start)
+        while start < end and (piece := file.read(min(_PIECE, end - start))):
+            found += piece.count(b"\n")
+            start += len(piece)
+    return found
 
 
 def _files(journal: Journal, line: list[Stored]) -> Iterator[tuple[str, str]]:
@@ -357,12 +410,19 @@ def unpack(parcel: Parcel, journal: Journal, workspace: str) -> list[str]:
     chain = tuple(_at_home(past, workspace) for past in parcel.chain)
     known = {stored.id for stored in journal.stored()}
     directories = {past.stored.id: journal.reserve(past.stored.id) for past in chain}
+    ends = {
+        f"runs/{past.stored.id}/{event.id}.log": event.at
+        for past in chain
+        for event in past.events
+        if event.level == "job" and event.final
+    }
     try:
         with tarfile.open(parcel.path, "r|") as tar:
             for _ in ("contents", "executions.json", "seal"):
                 _next(tar)
             for file in parcel.files:
-                _place(file, tar, directories[_owner(file.name, directories)])
+                directory = directories[_owner(file.name, directories)]
+                _place(file, tar, directory, ends.get(file.name))
         if parcel.seal and parcel.run not in known:
             custody.write(os.path.join(directories[parcel.run], custody.SEAL), parcel.seal)
     except _BROKEN as error:
@@ -370,8 +430,10 @@ def unpack(parcel: Parcel, journal: Journal, workspace: str) -> list[str]:
     return journal.admit(chain)
 
 
-def _place(file: Member, tar: tarfile.TarFile, directory: str) -> None:
-    """A file of a run, where there is none: what lies here is not overwritten."""
+def _place(file: Member, tar: tarfile.TarFile, directory: str, at: int | None) -> None:
+    """A file of a run, where there is none: what lies here is not overwritten. ``at`` (epoch
+    nanoseconds) is when a log was last written: its lines are told to be of that time.
+    """
     found, path = _next(tar), os.path.join(directory, os.path.basename(file.name))
     if os.path.lexists(path):
         return
@@ -381,6 +443,8 @@ def _place(file: Member, tar: tarfile.TarFile, directory: str) -> None:
     try:
         with open(temporary, "xb", opener=_private) as into:
             _pour(file, found, tar, into)
+        if at is not None:
+            os.utime(temporary, ns=(at, at))
         os.rename(temporary, path)
     finally:
         with suppress(FileNotFoundError):

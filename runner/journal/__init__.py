@@ -32,6 +32,7 @@ from runner.journal.rows import (
     Stored,
     StoredEvent,
     Tally,
+    Unsent,
 )
 from runner.journal.store import Journal
 from runner.journal.travel import Past
@@ -56,4 +57,5 @@ __all__ = [
     "Stored",
     "StoredEvent",
     "Tally",
+    "Unsent",
 ]

@@ -7,7 +7,7 @@ is ``delivery``. A job has a row here only if its execution was told to send log
 import sqlite3
 from collections.abc import Callable
 
-from runner.journal.rows import Cursor, JobLog, Section
+from runner.journal.rows import Cursor, JobLog, Section, Unsent
 
 
 def put(db: sqlite3.Connection, execution: int, section: Section) -> None:
@@ -51,6 +51,36 @@ def waiting(
         for number, id_, envelope, job, offset, line, records, size, runs in rows
         if sendable(id_)
     ]
+
+
+def unsent(db: sqlite3.Connection, execution: str) -> list[Unsent]:
+    """Of an execution that has ended, the logs that are not done with."""
+    rows = db.execute(
+        "SELECT job, offset, line, records, size FROM log JOIN execution USING (number)"
+        " WHERE id = ? AND done = 0 ORDER BY log.rowid",
+        (execution,),
+    ).fetchall()
+    return [
+        Unsent(
+            job=job,
+            cursor=Cursor(offset=offset, line=line, records=records, size=size),
+            sections=sections(db, execution, job),
+        )
+        for job, offset, line, records, size in rows
+    ]
+
+
+def admit(db: sqlite3.Connection, execution: int, log: Unsent) -> None:
+    """Take in a log that has travelled: it goes on where it was."""
+    cursor = log.cursor
+    db.execute(
+        "INSERT INTO log (number, job, offset, line, records, size) VALUES (?, ?, ?, ?, ?, ?)",
+        (execution, log.job, cursor.offset, cursor.line, cursor.records, cursor.size),
+    )
+    db.executemany(
+        "INSERT INTO section VALUES (?, ?, ?, ?)",
+        [(execution, log.job, section.offset, section.name) for section in log.sections],
+    )
 
 
 def sections(db: sqlite3.Connection, execution: str, job: str) -> tuple[Section, ...]:

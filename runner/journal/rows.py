@@ -104,6 +104,14 @@ class JobLog(msgspec.Struct, frozen=True, kw_only=True):
     """
 
 
+class Unsent(msgspec.Struct, frozen=True, kw_only=True):
+    """The log of a job that has ended, with lines that no intake has: as it travels."""
+
+    job: str
+    cursor: Cursor
+    sections: tuple[Section, ...]
+
+
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """How an execution ended. ``gates``: those that wait, when ``status`` is BLOCKED."""
 

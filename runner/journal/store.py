@@ -30,6 +30,7 @@ from runner.journal.rows import (
     Stored,
     StoredEvent,
     Tally,
+    Unsent,
 )
 from runner.journal.statements import claim as answer
 from runner.journal.statements import number, put, span
@@ -356,6 +357,10 @@ class Journal:
     def sections(self, execution: str, job: str) -> tuple[Section, ...]:
         """Where the steps of a job begin in its log, by offset."""
         return self._read(lambda db: joblogs.sections(db, execution, job))
+
+    def unsent(self, execution: str) -> list[Unsent]:
+        """The logs of an execution that has ended, whose lines are not all sent."""
+        return self._read(lambda db: joblogs.unsent(db, execution))
 
     def advance(self, execution: str, job: str, cursor: Cursor, *, done: bool = False) -> None:
         """How far a job's log has been sent; ``done``: to its end, or as far as it ever will be.

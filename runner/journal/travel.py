@@ -11,8 +11,8 @@ import msgspec
 
 from runner.errors import RefusedError
 from runner.event import Status
-from runner.journal import base, executions
-from runner.journal.rows import State, Stored, StoredEvent
+from runner.journal import base, executions, joblogs
+from runner.journal.rows import State, Stored, StoredEvent, Unsent
 from runner.notice import Answer, Result
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -25,6 +25,8 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[StoredEvent, ...] = ()
     results: tuple[Result, ...] = ()
     answers: tuple[Answer, ...] = ()
+    logs: tuple[Unsent, ...] = ()
+    """Of jobs whose final event waits: behind that, an intake takes no lines for long."""
 
 
 def admit(db: sqlite3.Connection, chain: tuple[Past, ...]) -> list[str]:
@@ -87,6 +89,8 @@ def _insert(db: sqlite3.Connection, past: Past) -> None:
         "INSERT INTO result VALUES (?, ?, ?)",
         [(number, result.job, _encode(result)) for result in past.results],
     )
+    for log in past.logs:
+        joblogs.admit(db, number, log)
     _answer(db, past)
 
 
