@@ -1,7 +1,7 @@
 """What a step sees of us: the variables that say where it is, the files through which it speaks.
 
-Owns their names and that the files are there before the step is. What is written into them is read
-by ``entries``, what a signalbox inside the step reports by ``outbox``.
+Owns their names, that the files are there before the step is and gone after its job. What is
+written into them is read by ``entries``, what a signalbox inside the step reports by ``outbox``.
 """
 
 import contextlib
@@ -30,6 +30,22 @@ def make(directory: str) -> None:
         os.mkdir(outbox)
         # For steps of any user; each removes only what is its own.
         os.chmod(outbox, 0o1777)  # noqa: S103 - as /tmp, inside a directory of ours alone
+
+
+def remove(directory: str) -> None:
+    """The files away, once the job is over: what they hold is not masked, and a state directory may
+    be kept as an artifact.
+    """
+    for name in NAMES:
+        with contextlib.suppress(OSError):
+            os.unlink(path(directory, name))
+
+
+def remove_all(run: str) -> None:
+    """The same for every job of a run that was killed; ``run`` is its directory."""
+    with contextlib.suppress(OSError):
+        for job in os.listdir(run):
+            remove(os.path.join(run, job))
 
 
 def variables(

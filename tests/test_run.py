@@ -217,11 +217,26 @@ def test_T7_secrets_are_masked_in_every_sink(workspace: Workspace, server: Serve
     assert ended.code == 1
     server.check(secrets=[secret, "late-canary-0123"])
     everything = ended.text.encode() + b"".join(
-        file.read_bytes() for file in workspace.path.rglob(".signalbox/**/*.*") if file.is_file()
+        file.read_bytes() for file in workspace.path.rglob(".signalbox/**/*") if file.is_file()
     )
     for canary in (secret, "late-canary-0123"):
         assert canary.encode() not in everything
     assert "token is ***" in ended.err
+
+
+def test_T7_what_a_killed_run_was_told_to_mask_does_not_stay(workspace: Workspace) -> None:
+    workspace.write("""
+        name: P
+        jobs:
+          a: { steps: ['printf "late-%s\\n" canary >> "$SIGNALBOX_MASK"; touch on; sleep 60'] }
+    """)
+    with workspace.start("run", "--local") as process, killed(process):
+        workspace.until((workspace.path / "on").exists)
+        process.kill()
+        process.communicate()
+    assert "closed as failed" in workspace.run("clean").err
+    for file in workspace.path.rglob(".signalbox/**/*"):
+        assert not file.is_file() or b"late-canary" not in file.read_bytes()
 
 
 def test_T2_a_step_never_sees_the_key(workspace: Workspace, server: Server) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from runner import commit, errors, event, recorder
+from runner import commit, errors, event, files, recorder
 from runner.cli import places
 from runner.cli.backstage import Backstage
 from runner.cli.identity import owner
@@ -64,6 +64,7 @@ def open_journal(
     place = state if isinstance(state, Place) else Place.of(state, workspace)
     journal = Journal.open(place, warn=warn)
     for unique_id in recorder.close_dead(journal, owner()):
+        files.remove_all(journal.directory(unique_id))
         warn(f"execution {unique_id[:8]} was killed before it could end; it is closed as failed")
     waiting = (gate for stored in journal.waiting() for gate in stored.gates)
     if any(gate.expires and gate.expires < now for gate in waiting):

@@ -132,6 +132,7 @@ class Worker(threading.Thread):
                     start, end = self._through(opened, transcript)
         finally:
             transcript.close()
+            files.remove(directory)
         finished = JobFinished(
             job=self.planned.key,
             start=start,
