@@ -139,6 +139,8 @@ def test_a_failing_run_in_a_step_fails_it_and_says_why(nested: Workspace, server
     assert nested.to(server).run("run").code == 1
     below = named(server.events, "pipeline", "Bad")
     assert (below["status"], below["error"]["type"]) == ("error", "ExitCode")
+    above = named(server.events, "step", "signalbox run bad.yml")
+    assert above["error"]["message"].splitlines() == ["a · echo frob >&2; exit 3 · exit 3", "frob"]
 
 
 def test_it_is_told_while_the_step_runs(nested: Workspace, server: Server) -> None:

@@ -56,6 +56,8 @@ def read(output: Output) -> Iterator[Finding]:
     yield from _tests(output)
     if output.has("::error"):
         yield from _annotated(output)
+    if output.has("its log: "):
+        yield from _signalbox(output)
     yield from _plain(output)
 
 
@@ -120,6 +122,26 @@ def _docker(output: Output) -> Iterator[Finding]:
         message=output.lines[end],
         place=f"{spot[1][1]}:{spot[1][2]}" if spot else "",
         weight=Weight.CONSEQUENCE if ": process " in output.lines[end] else Weight.CAUSE,
+    )
+
+
+def _signalbox(output: Output) -> Iterator[Finding]:
+    """A run of ours inside the step: its closing tells each failed step once more."""
+    ends = [at for at, _ in output.find(r"\s+its log: +signalbox logs ")]
+    titles = [output.last(r"✗ \S.* · ", at) for at in ends]
+    if not titles or min(titles) < 0:
+        return
+    title, *others = (output.lines[at].removeprefix("✗ ") for at in titles)
+    told = output.lines[titles[0] + 1 : ends[0]]
+    told = [line for line in told if not re.match(r"  [a-z ]+: +signalbox ", line)]
+    said = [re.sub(r"^  (?:│ ?)?", "", line) for line in told]
+    spot = re.match(r".* · (\S+:\d+)$", title)
+    yield Finding(
+        start=titles[0],
+        end=len(output.lines) - 1,
+        message=joined([title, *said, *others]),
+        place=spot[1] if spot else "",
+        weight=Weight.PLAIN,
     )
 
 
