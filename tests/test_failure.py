@@ -289,6 +289,11 @@ def test_how_far_something_got_is_no_reason() -> None:
     assert explain(Exit(code=1), output[:33]).failure.message == "Downloading 100%"
 
 
+def test_a_cross_is_a_reason_and_the_time_it_took_is_none() -> None:
+    output = "✓ unit\n✗ integration: 500, not 200\n\nreal\t0m1.2s\nuser\t0m0.1s\n".encode()
+    assert explain(Exit(code=1), output).failure.message == "✗ integration: 500, not 200"
+
+
 def test_lines_for_a_person_are_few_and_short() -> None:
     explained = explain(Exit(code=1), b"x" * 9000 + b"\n\n" + b"line\n\n" * 19)
     assert explained.lines.split("\n") == ["x" * (WIDTH - 1) + "…", *["line"] * 19]

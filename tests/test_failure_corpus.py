@@ -115,6 +115,7 @@ def test_every_test_that_failed_is_named() -> None:
         ("go-test-panic", "--- FAIL: TestFirst"),
         ("mocha-suites", 'hooks "before all" hook for "x"'),
         ("node-test-spec", "✖ second"),
+        ("playwright-failed", "a.spec.js:3:1 \u203a browser"),
         ("maven-test", "AppTest.isCalledWithNull:15 NullPointer"),
     ):
         assert second in read(name).failure.message

@@ -334,13 +334,13 @@ def _more(output: Output, chosen: Finding, since: Sequence[int]) -> list[str]:
 
 
 _MINOR: Final = r"(?i)\bwarn(?:ing)?\b|\bdeprecat|\b(?:0|no) (?:error|fail)"
-_BAR: Final = r"\[[#=>.\- ]{3,}\]|[━█▓▒░]{3,}|\b100(?:\.0+)? ?%$"
-"""How far something got."""
+_BAR: Final = r"\[[#=>.\- ]{3,}\]|[━█▓▒░]{3,}|\b100(?:\.0+)? ?%$|^(?:real|user|sys)\s+\d+m[\d.]+s$"
+"""How far something got, and how long it took."""
 _SAYS_WHY: Final = (
     r"(?i)error|exception|fatal|fail|panic|abort|assert|denied|refused|invalid|undefined|unexpected"
     r"|cannot|can't|could(?:n't| not)|unable to|not found|no such|timed out|killed"
     r"|segmentation fault|mismatch|unsupported|unknown|missing|unbound"
-    r"|illegal|rejected|conflict|corrupt"
+    r"|illegal|rejected|conflict|corrupt|[\u2717\u2716\u2718\u274c]"
 )
 
 

@@ -22,7 +22,7 @@ def read(output: Output) -> Iterator[Finding]:
         yield from thrown(output)
     if output.has("MethodSource ["):
         yield from _console(output)
-    if output.has("BUILD FAILURE"):
+    if output.has("BUILD FAILURE", "[Help 1]"):
         yield from _maven(output)
     if output.has("FAILURE: Build", " FAILED"):
         yield from _gradle(output)
@@ -68,9 +68,10 @@ def _console(output: Output) -> Iterator[Finding]:
 
 
 def _maven(output: Output) -> Iterator[Finding]:
-    failed = output.last(r"\[INFO\] BUILD FAILURE")
     end = output.last(r"\[ERROR\]")
     start = next((at for at, _ in output.find(r"\[ERROR\]")), end)
+    failed = output.last(r"\[INFO\] BUILD FAILURE|\[ERROR\] .* -> \[Help 1\]$")
+    failed = start if failed < 0 else failed  # with ``-q`` only errors are told
     if not 0 <= failed <= end:
         return
     start = min(start, failed)

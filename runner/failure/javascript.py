@@ -42,7 +42,9 @@ def read(output: Output) -> Iterator[Finding]:
         yield from _node_test(output)
     if output.has("✖ ", " problem", "Oops! "):
         yield from _eslint(output)
-    if output.has("[ERROR] ", "error during build", "ERROR in "):
+    if output.has(" failed\n") and output.has(" \u203a "):
+        yield from _playwright(output)
+    if output.has("[ERROR] ", "error during build", "ERROR in ", "╭─[ ", "[!] "):
         yield from _bundler(output)
 
 
@@ -216,6 +218,24 @@ def _node_test(output: Output) -> Iterator[Finding]:
     )
 
 
+def _playwright(output: Output) -> Iterator[Finding]:
+    end = output.last(r"\s+\d+ failed$")
+    titles = list(output.find(r"\s+\d+\) (.* \u203a .*?)(?: ─*)?$", 0, max(end, 0)))
+    if not titles:
+        return
+    body = output.lines[titles[0][0] + 1 : titles[1][0] if len(titles) > 1 else end]
+    code = next((n for n, line in enumerate(body) if re.match(r"\s+(?:>? *\d+ \||╔)", line)), 12)
+    first, *others = (title[1] for _, title in titles)
+    spot = re.search(r"(\S+?):(\d+):\d+ \u203a ", first)
+    yield Finding(
+        start=titles[0][0],
+        end=output.run(r"\s+|$", end + 1),
+        message=joined([first, *body[:code], *others]),
+        place=frame(body) or (f"{spot[1]}:{spot[2]}" if spot else ""),
+        test=True,
+    )
+
+
 def _eslint(output: Output) -> Iterator[Finding]:
     end = output.last(r"✖ \d+ problem")
     many = output.last(r"ESLint found too many warnings")
@@ -246,8 +266,9 @@ def _eslint_itself(output: Output) -> Iterator[Finding]:
 
 
 def _bundler(output: Output) -> Iterator[Finding]:
-    """esbuild, and what is built on it; webpack; Rollup and Vite."""
+    """esbuild, and what is built on it; webpack; Rollup, Rolldown and Vite."""
     yield from _webpack(output)
+    yield from _rolled(output)
     for at, _ in output.find(r"[✘X] \[ERROR\] "):
         spot = next(output.find(r"\s+(\S+?):(\d+):\d+:$", at, at + 4), None)
         place = f"{spot[1][1]}:{spot[1][2]}" if spot else ""
@@ -275,3 +296,18 @@ def _webpack(output: Output) -> Iterator[Finding]:
         message=joined(said),
         place=f"{spot[1]}:{spot[2]}" if spot[2] else "",
     )
+
+
+def _rolled(output: Output) -> Iterator[Finding]:
+    """Rolldown draws a frame around the code, Rollup tells the place on the next line."""
+    errors = output.find(r"\[[A-Z_]+\] \S|\[!\] .*\w*Error\b")
+    below = r"\s+╭─\[ (\S+?):(\d+):\d+ \]|(\S+) \((\d+):\d+\)$"
+    rows = [(at, m) for at, _ in errors for _, m in output.find(below, at + 1, at + 2)]
+    if rows:
+        at, spot = rows[0]
+        yield Finding(
+            start=at,
+            end=output.run(r"[\s│╭─}\d]|$", rows[-1][0] + 1),
+            message=joined(output.lines[n].removeprefix("[!] ") for n, _ in rows[:20]),
+            place=f"{spot[1] or spot[3]}:{spot[2] or spot[4]}",
+        )

@@ -51,6 +51,8 @@ _IMAGE: Final = (
     "errimagepull",
     "imagepullbackoff",
 )
+_WATCHED: Final = "file watchers reached"
+"""What the kernel calls a full disk, too, and is none."""
 _NAME: Final = (
     "could not resolve host",
     "name or service not known",
@@ -145,6 +147,7 @@ def read(output: Output) -> Iterator[Finding]:
     for at, line in enumerate(lines):
         low = line.lower()
         kind = next((kind for word, kind in words if word in low), "")
+        kind = "watched" if _WATCHED in low else kind
         if kind and (found := _finding(kind, line, low, skipped + at)):
             yield found
 
@@ -183,8 +186,8 @@ _REASONS: Final = {
 
 
 def _away(kind: str, low: str) -> bool:
-    """Whether it is something beyond this machine that failed."""
-    if kind in {"network", "engine"}:
+    """Whether it is something beyond this machine that failed, or the machine's own limit."""
+    if kind in {"network", "engine", "watched"}:
         return True
     if re.search(_LOCAL, low):
         return False
