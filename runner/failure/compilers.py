@@ -10,9 +10,11 @@ _ROW: Final = (
     r"\s*(?:\S+: |\[ERROR\] )?(?:"
     # gcc, clang, javac, mypy, shellcheck, and pytest, which names the exception
     r"(?P<a>[^\s:()'\"]+\.[A-Za-z]\w*):(?P<b>\d+)(?::\d+)?(?::| -)? +(?:(?:fatal|internal) )?"
-    r"(?:(?:compiler )?\w*[Ee]rror|\w*Exception)\b"
+    r"(?:(?:compiler )?\w*[Ee]rror|\w*Exception)\b(?=[:\[]|$| \(?[A-Z]+\d+\b)"
     # tsc, C#
     r"|(?P<c>[^\s:()'\"]+\.[A-Za-z]\w*)\((?P<d>\d+),\d+\): (?:fatal )?error\b"
+    # Kotlin
+    r"|e: (?:file://)?(?P<m>\S+?\.kts?):(?: \()?(?P<n>\d+)[:,] ?\d+"
     # go, flake8, ruff
     r"|(?P<e>[^\s:()'\"]+\.(?:go|py)):(?P<f>\d+):\d+: (?!warning|note|info)\S"
     # make, CMake, assert of C
@@ -32,7 +34,9 @@ _GAP: Final = 50
 
 def read(output: Output) -> Iterator[Finding]:
     """Everything of compilers."""
-    if output.has("rror", ".go:", ".py:", ": *** ", "undefined reference", "ld: ", "Assertion"):
+    if output.has(
+        "rror", ".kt", ".go:", ".py:", ": *** ", "undefined reference", "ld: ", "Assertion"
+    ):
         yield from _rows(output)
     if output.has("--> ", "error[E"):
         yield from _arrows(output)

@@ -12,7 +12,13 @@ _THROWN: Final = (
 )
 _AT: Final = r"\s+at [\w.$/@<>-]+\("
 _STACK: Final = r"\s+at |\s*Caused by: |\s+\.\.\. \d+ |\s+Suppressed: "
-_OWN: Final = r"\s+at (?!java\.|jdk\.|sun\.|javax\.|kotlin\.|org\.(?:junit|gradle|apache)\.)"
+_OWN: Final = (
+    r"\s+at (?!(?:javax?|jakarta|jdk|com\.sun|sun|kotlinx?|scala|groovy|reactor|okhttp3|retrofit2"
+    r"|io\.(?:netty|micronaut|quarkus|vertx)|com\.(?:google|fasterxml|zaxxer|mysql)"
+    r"|org\.(?:junit|gradle|apache|springframework|hibernate|mockito|assertj|hamcrest|testng|slf4j"
+    r"|postgresql|h2|codehaus|jetbrains))\.)"
+)
+"""A frame that is not a library's."""
 _FRAME: Final = _OWN + r"(?![\w.]+/)[\w.$<>]+\((\w+\.(?:java|kt|scala|groovy)):(\d+)\)"
 
 
