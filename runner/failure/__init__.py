@@ -15,6 +15,7 @@ that back. The files::
     python        tracebacks, pytest, unittest, pip
     javascript    Node, Jest, Vitest, Mocha, ESLint, bundlers, npm
     java          exceptions, Maven, Gradle, JUnit
+    scripts       Ruby, RSpec, Minitest, PHP, PHPUnit
     native        Go and Rust at run time, go test, sanitizers
     compilers     ``file:line:col: error``: compilers, linkers, type checkers, linters
     places        ``file:line``, relative to the workspace
@@ -36,6 +37,7 @@ from runner.failure import (
     native,
     places,
     python,
+    scripts,
     surroundings,
     tools,
 )
@@ -187,6 +189,7 @@ READERS: Final[tuple[Reader, ...]] = (
     python.read,
     javascript.read,
     java.read,
+    scripts.read,
     native.read,
     compilers.read,
 )
