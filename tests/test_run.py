@@ -385,6 +385,25 @@ def test_queue_time_and_parent_are_reported(workspace: Workspace, server: Server
     assert pipeline["is_manual"] is True
 
 
+@pytest.mark.parametrize(
+    "parent",
+    ["=https://ci.example.test", "a=javascript:x", "a=https://u:pass@h/", "a b", "x" * 999],
+)
+def test_a_parent_that_no_event_may_carry_is_a_mistake(workspace: Workspace, parent: str) -> None:
+    workspace.write("name: P\njobs: { a: { steps: ['touch ran'] } }\n")
+    ended = workspace.run("run", "--local", "--parent", parent)
+    assert (ended.code, "--parent is not ID[=URL]" in ended.err) == (2, True)
+    assert "pass" not in ended.err
+    assert not (workspace.path / "ran").exists()
+
+
+@pytest.mark.parametrize("parent", ["", "abc=", "abc"])
+def test_a_parent_without_an_address(workspace: Workspace, server: Server, parent: str) -> None:
+    workspace.write("name: P\njobs: { a: { steps: ['true'] } }\n")
+    assert workspace.to(server).run("run", "--parent", parent).code == 0
+    assert server.event("pipeline").get("parent_pipeline", {}).get("id", "") == parent[:3]
+
+
 def test_output_is_shown_and_kept(workspace: Workspace) -> None:
     workspace.write("name: P\njobs: { a: { steps: [echo hello; echo world >&2] } }\n")
     ended = workspace.run("run")

@@ -3,7 +3,9 @@
 Owns the shape of a request. Carries nothing out (``launch``).
 """
 
+import re
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -12,11 +14,15 @@ from runner.cli.ahead import Reserved
 from runner.cli.places import Place
 from runner.cli.words import Options, options
 from runner.commit import Look
+from runner.errors import UsageError
 from runner.execution import Link
 from runner.journal import Claim, Stored
 from runner.notice import Result
 
 __all__ = ["Options", "Request", "link", "options"]
+
+
+_LINK: Final = re.compile(r"([^\s=]{1,200})(?:=(https?://[^\s/@]{1,300}(?:/\S{0,1700})?)?)?")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +58,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def link(text: str | None) -> Link | None:
-    """``ID[=URL]`` as a link."""
+    """``ID[=URL]`` as a link; raises ``UsageError`` for what no event may carry."""
     if not text:
         return None
-    found, _, url = text.partition("=")
-    return Link(id=found, url=url)
+    match = _LINK.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            "--parent is not ID[=URL]: a short id, an address of http or https without credentials",
+            'as a step sees it: --parent "$SIGNALBOX_PIPELINE_ID=$SIGNALBOX_PIPELINE_URL"',
+        )
+    return Link(id=match[1], url=match[2] or "")
