@@ -156,6 +156,17 @@ def test_what_an_error_of_node_was_thrown_for_is_told() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["python-chained", "pytest-failed", "jest-failed", "go-panic"])
+def test_what_compose_puts_before_each_line_changes_nothing(name: str) -> None:
+    lines = [b"web-1  | " + line for line in printed(name).splitlines()]
+    output = b"\n".join([b"Attaching to db-1, web-1", *lines, b"web-1 exited with code 1", b""])
+    composed = explain(Exit(code=1), output, workspace="/repo/app", directory="/repo/app")
+    assert (composed.failure.message, composed.place) == (
+        read(name).failure.message,
+        read(name).place,
+    )
+
+
 @pytest.mark.parametrize("root", [b"/usr/local/go", b"/opt/hostedtoolcache/go/1.22.1/x64"])
 def test_wherever_go_lies_its_own_packages_are_no_place(root: bytes) -> None:
     output = printed("go-timeout").replace(b"/usr/lib/go-1.19", root)

@@ -17,6 +17,8 @@ LINES: Final = 1500
 """Lines from the end that are read."""
 LINE: Final = 2000
 """Characters of a line that are read: patterns take time."""
+_COMPOSED: Final = r"^[\w.-]+-\d+ +\| ?"
+"""What docker compose puts before a container's lines."""
 Hit = tuple[int, re.Match[str]]
 
 
@@ -57,8 +59,13 @@ class Output:
         self.lines: Sequence[str] = [cut(line, LINE) for line in shown(tail)[-LINES:]]
         self.text = "\n".join(self.lines)
         if "failed to solve" in self.text:  # BuildKit: "#7 0.512 what was printed"
-            self.lines = [re.sub(r"^(?:#\d+ )?(?:\d+\.\d{2,3} )?", "", x) for x in self.lines]
-            self.text = "\n".join(self.lines)
+            self._without(r"^(?:#\d+ )?(?:\d+\.\d{2,3} )?")
+        if re.search(_COMPOSED, self.text, re.MULTILINE):
+            self._without(_COMPOSED)
+
+    def _without(self, prefix: str) -> None:
+        self.lines = [re.sub(prefix, "", line, count=1) for line in self.lines]
+        self.text = "\n".join(self.lines)
 
     def has(self, *words: str) -> bool:
         """Whether one of ``words`` is in it at all: cheaper than any pattern."""

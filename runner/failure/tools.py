@@ -23,7 +23,7 @@ _REPEATED: Final = (
     r"|error: could not compile|error: aborting due to|error: test failed|error: build failed"
     r"|warning: build failed|compilation terminated|ninja: build stopped|FAILED: "
     r"|error: fatalError$|exit status \d+$|script returned exit code"
-    r"|.*Process completed with exit code"
+    r"|.*Process completed with exit code|[\w.-]+ exited with code \d+$|Aborting on container exit"
     r"|error Command failed|.*ELIFECYCLE|info Visit https://yarnpkg|npm (?:error|ERR!)|npm notice"
     r"|-- Configuring incomplete|See also \"|Found \d+ errors?|\d+ errors?(?: generated)?\.?$"
     r"|ERROR: failed to (?:solve|build): (?:failed to solve: )?process|Dockerfile:\d+$|-{6,}"
