@@ -173,6 +173,13 @@ def test_wherever_go_lies_its_own_packages_are_no_place(root: bytes) -> None:
     assert explain(Exit(code=1), output, workspace="/repo/app").place == "gto/a_test.go:3"
 
 
+def test_what_explains_an_error_is_told_with_it() -> None:
+    title, detail, _ = read("terraform-variable").failure.message.splitlines()
+    assert title == "Error: Reference to undeclared input variable"
+    assert detail.startswith('An input variable with the name "nope" has not been declared.')
+    assert read("git-diff").failure.message.splitlines()[-2:] == ["-x", "+y"]
+
+
 def test_advice_and_usage_are_no_reason() -> None:
     title, said = read("jest-syntax").failure.message.splitlines()
     assert (title, said.rpartition(": ")[2]) == (

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from runner.failure.output import Finding, Hit, Output, Weight, joined
+from runner.failure.output import Finding, Hit, Output, joined
 
 _ROW: Final = (
     r"\s*(?:\S+: |\[ERROR\] )?(?:"
@@ -114,7 +114,9 @@ def _terraform(output: Output) -> Iterator[Finding]:
         if spot and line.startswith("Error: "):
             end = next((n for n in range(len(lines) - 1, at, -1) if lines[n]), at)
             place = f"{spot[1]}:{spot[2]}"
-            yield Finding(start=at, end=end, message=line, place=place, weight=Weight.CAUSE)
+            code = r"\s+(?:on \S+ line|with |\d+:)"
+            said = [x for x in lines[at : end + 1] if not re.match(code, x)][:10]
+            yield Finding(start=at, end=end, message=joined(said), place=place)
             return
 
 

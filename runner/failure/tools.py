@@ -57,6 +57,8 @@ def read(output: Output) -> Iterator[Finding]:
     yield from _tests(output)
     if output.has("::error"):
         yield from _annotated(output)
+    if output.has("\n+++ "):
+        yield from _difference(output)
     if output.has("its log: "):
         yield from _signalbox(output)
     yield from _plain(output)
@@ -123,6 +125,26 @@ def _docker(output: Output) -> Iterator[Finding]:
         message=output.lines[end],
         place=f"{spot[1][1]}:{spot[1][2]}" if spot else "",
         weight=Weight.CONSEQUENCE if ": process " in output.lines[end] else Weight.CAUSE,
+    )
+
+
+def _difference(output: Output) -> Iterator[Finding]:
+    """A diff that is the last of all: ``git diff --exit-code`` and what else compares. No place:
+    git tells files from the top of the repository, wherever it was called.
+    """
+    files = [at for at, _ in output.find(r"\+\+\+ \S")]
+    last = max((at for at, line in enumerate(output.lines) if line), default=-1)
+    part = r"[-+ @\\]|diff |index |(?:new|deleted|similarity|rename|old) |$"
+    ends = [at for at in files if output.run(part, at, len(output.lines)) >= last]
+    if not ends:
+        return
+    first = ends[0]
+    others = (output.lines[at] for at in ends[1:20])
+    yield Finding(
+        start=max(first - 3, 0),
+        end=last,
+        message=joined([*output.lines[first - 1 : first + 12], *others]),
+        weight=Weight.PLAIN,
     )
 
 
