@@ -8,6 +8,7 @@ print and does not exit: that is ``cli``'s::
     │   └── PipelineFileError  2   the pipeline file has mistakes; carries every one of them
     ├── SurroundingsError      4   the machine lacks what the run needs; nothing ran
     └── RefusedError           5   the run is not in a state for this; nothing changed
+        └── TakenError         5   an execution's id is another's; nobody but ``cli`` sees it
 
 Anything else that escapes is a defect of ours and ends with 3.
 """
@@ -73,3 +74,7 @@ class RefusedError(SignalboxError):
     """The run is not in a state for this: answered, expired, finished, still running."""
 
     exit_code = 5
+
+
+class TakenError(RefusedError):
+    """The id that an execution was to have is another's: it runs, or it has run."""

@@ -1,5 +1,6 @@
 """Retries as Datadog's guide has them: which jobs run again, what is carried over, what is told."""
 
+import contextlib
 import signal
 import time
 from typing import Any
@@ -301,3 +302,46 @@ def test_a_re_run_by_the_host_ci_names_the_attempt_before_it(
     del github["INPUT_JOB-INDEX"]  # legs cannot be told apart: no id is derived, none linked
     assert workspace.run("run", within=30, **github, GITHUB_RUN_ATTEMPT="2").code == 0
     assert "previous_attempt" not in pipelines(server)[2]
+
+
+def test_one_retry_of_a_chain_runs_at_a_time(workspace: Workspace) -> None:
+    workspace.write("""
+        name: P
+        jobs: { a: { steps: [test -e fixed, echo a >> ran, test ! -e slow || sleep 30] } }
+    """)
+    assert workspace.run("run").code == 1
+    for name in ("fixed", "slow"):
+        (workspace.path / name).touch()
+    (failed,) = (one["id"] for one in workspace.run("list", "--json").json)
+    with workspace.start("retry", failed) as process, killed(process):
+        workspace.until((workspace.path / "ran").exists)
+        refused = workspace.run("retry", failed)
+        retry = workspace.run("list", "--json").json[0]["id"]
+        assert (refused.code, f"{retry[:8]} of the same chain is running" in refused.err) == (
+            5,
+            True,
+        )
+    (workspace.path / "slow").unlink()
+    again = workspace.run("retry", failed)
+    assert again.code == 0, again.err
+    assert f"{failed[:8]} was retried already: {retry[:8]} ended with error" in again.err
+    assert ran(workspace) == "a a"
+    assert len(workspace.run("list", "--json").json) == 3
+
+
+def test_of_four_retries_at_once_one_runs(workspace: Workspace) -> None:
+    workspace.write("""
+        name: P
+        jobs: { a: { steps: [test -e fixed, echo a >> ran, until test -e go; do sleep .05; done] } }
+    """)
+    assert workspace.run("run").code == 1
+    (failed,) = (one["id"] for one in workspace.run("list", "--json").json)
+    (workspace.path / "fixed").touch()
+    many = [workspace.start("retry", failed) for _ in range(4)]
+    with contextlib.ExitStack() as held:
+        for process in many:
+            held.enter_context(killed(process))
+        workspace.until(lambda: [p.poll() for p in many].count(5) == 3, within=30)
+        (workspace.path / "go").touch()
+        assert sorted(process.wait(20) for process in many) == [0, 5, 5, 5]
+    assert ran(workspace) == "a"

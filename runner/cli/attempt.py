@@ -33,6 +33,8 @@ def request(
     try:
         stored = journal.find(run)
         _see_ended(stored, again)
+        journal.see_alone(stored)
+        warnings += _tried(journal, stored)
         history = origin.history(journal, stored)
         ran = _ran(journal, stored)
     finally:
@@ -80,6 +82,17 @@ def _see_ended(stored: Stored, again: Again) -> None:
             f"nothing failed in {short}: it ended with {status.value}",
             "--from JOB or --all runs it again all the same",
         )
+
+
+def _tried(journal: Journal, stored: Stored) -> list[str]:
+    """What a person may not know: somebody has retried it before, and how that ended."""
+    for other in journal.stored():
+        before, status = other.header.execution.previous, other.status
+        if before and status and before.id == stored.id:
+            short = other.id[:8]
+            was = f"{stored.id[:8]} was retried already: {short} ended with {status.value}"
+            return [f"{was}, and signalbox retry {short} would go on from there"]
+    return []
 
 
 def _ran(journal: Journal, stored: Stored) -> set[str]:

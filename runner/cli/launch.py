@@ -181,9 +181,9 @@ def _first_row(
         )
         change = msgspec.structs.replace(record.first(), results=tuple(request.results.values()))
         try:
-            journal.begin(header, change, request.claim)
-        except errors.RefusedError:
-            if request.claim or execution.unique_id in taken:
+            journal.begin(header, change, request.claim, alone=request.retried is not None)
+        except errors.TakenError:
+            if execution.unique_id in taken:
                 raise
             taken.add(execution.unique_id)
         else:

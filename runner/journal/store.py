@@ -13,7 +13,7 @@ from typing import Final, Self, TypeVar
 
 import msgspec
 
-from runner.errors import RefusedError, SurroundingsError, UsageError
+from runner.errors import RefusedError, SurroundingsError, TakenError, UsageError
 from runner.journal import base, executions, joblogs, outbox, travel
 from runner.journal.home import Home
 from runner.journal.rows import (
@@ -129,17 +129,21 @@ class Journal:
 
     # ── tell ─────────────────────────────────────────────────────────────────────────────────────
 
-    def begin(self, header: Header, change: Change, claim: Claim | None = None) -> None:
+    def begin(
+        self, header: Header, change: Change, claim: Claim | None = None, *, alone: bool = False
+    ) -> None:
         """A new execution: its lock, its directory, its row and first events, and the claim on a
-        blocked one: one commit. Raises ``RefusedError`` when somebody else answered first or there
-        is nothing to answer, ``SurroundingsError`` when a claim cannot be written.
+        blocked one: one commit. Raises ``TakenError`` when its id is another's, ``RefusedError``
+        when somebody else answered first or there is nothing to answer or, if it is to run
+        ``alone``, another execution of its chain runs, ``SurroundingsError`` when a claim cannot be
+        written.
         """
         execution, home = header.execution.unique_id, self._home
         with home.lock:
             self._stay()
             self._lock(execution)
             try:
-                self._attempt(lambda db: self._insert(db, header, change, claim))
+                self._attempt(lambda db: self._insert(db, header, change, claim, alone=alone))
             except BaseException:
                 home.place.release(execution)
                 raise
@@ -294,6 +298,10 @@ class Journal:
         # Read once more: before a lock was ours another process may have closed its execution.
         return [s for s in self._unfinished() if s.id in ours] if ours else []
 
+    def see_alone(self, stored: Stored) -> None:
+        """Raise ``RefusedError`` while an execution of its chain runs."""
+        self._read(lambda db: self._see_alone(db, stored.header))
+
     def alive(self, execution: str) -> bool | None:
         """Whether a process carries an execution out; None: its lock is gone, so nobody knows."""
         place = self._home.place
@@ -442,20 +450,38 @@ class Journal:
             self._replace(self._home.into_memory(self._db, str(error)))
             return
         if not free:
-            raise RefusedError(f"execution {execution} is running in another process")
+            raise TakenError(f"execution {execution} is running in another process")
 
     def _insert(
-        self, db: sqlite3.Connection, header: Header, change: Change, claim: Claim | None
+        self,
+        db: sqlite3.Connection,
+        header: Header,
+        change: Change,
+        claim: Claim | None,
+        *,
+        alone: bool,
     ) -> None:
         """The work of ``begin``."""
         execution = header.execution.unique_id
         if db.execute("SELECT 1 FROM execution WHERE id = ?", (execution,)).fetchone():
-            raise RefusedError(f"execution {execution} has been carried out already")
+            raise TakenError(f"execution {execution} has been carried out already")
+        if alone:
+            self._see_alone(db, header)
         if claim:
             if self.degraded:
                 raise SurroundingsError(f"the answer cannot be kept: {self.degraded}")
             answer(db, claim, execution)
         put(db, base.insert_execution(db, header), change)
+
+    def _see_alone(self, db: sqlite3.Connection, header: Header) -> None:
+        """A free lock was a dead run's; of another kernel's it is all that is known here."""
+        for other in executions.stored(db, executions.UNFINISHED):
+            same = other.header.execution.pipeline_id == header.execution.pipeline_id
+            if same and self.alive(other.id) is not False:
+                raise RefusedError(
+                    f"execution {other.id[:8]} of the same chain is running",
+                    f"wait until it has ended: signalbox show {other.id[:8]}",
+                )
 
     def _unfinished(self) -> list[Stored]:
         return self._read(lambda db: executions.stored(db, executions.UNFINISHED))
