@@ -17,7 +17,7 @@ from runner.cli import parcel
 from runner.errors import RefusedError
 from runner.keep import Scope
 from tests.conftest import KEY as API_KEY
-from tests.conftest import Workspace, by_level, tags
+from tests.conftest import Workspace, by_level, killed, tags
 from tests.forks import Forks
 from tests.intake_server import LOGS, Answer, Request, Server
 
@@ -282,6 +282,52 @@ def test_a_tampered_state_is_refused(origin: Origin, desk: Desk, tmp_path: Path)
     archive.write_bytes(archive.read_bytes().replace(b"made for staging", b"made for strange"))
     assert desk.run("resume", "--approve", "approve", SIGNALBOX_STATE_KEY=KEY).code == 5
     assert not (desk.path / "deployed").exists()
+
+
+KILLED = """
+    name: Killed
+    jobs:
+      build:
+        keep: [dist]
+        steps: ['mkdir -p dist; echo app >> dist/app; echo V=7 >> "$SIGNALBOX_OUTPUT"']
+      test:
+        needs: [build]
+        steps: ['test "$V" = 7; touch ran; test -e fixed || sleep 30']
+"""
+
+
+def test_a_killed_run_is_believed_as_far_as_it_had_come(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    workspace.write(KILLED)
+    workspace.environ["SIGNALBOX_STATE_KEY"] = KEY
+    with workspace.start("run") as process, killed(process):
+        workspace.until((workspace.path / "ran").exists)
+    box = str(tmp_path / "run.tar")
+    assert workspace.run("clean", SIGNALBOX_STATE_KEY="").code == 0
+    assert "signed" in workspace.run("export", box).err
+    (workspace.path / "fixed").touch()
+    journal = workspace.path / ".signalbox/journal.db"
+    whole = journal.read_bytes()
+    for old, new in ((b'"V":"7"', b'"V":"8"'), (b'"outcome":"success"', b'"outcome":"skipped"')):
+        journal.write_bytes(whole.replace(old, new))
+        refused = workspace.run("retry")
+        assert (refused.code, "it was changed" in refused.err) == (5, True)
+    journal.write_bytes(whole)
+    ended = workspace.run("retry")
+    assert ended.code == 0, ended.err
+    assert (workspace.path / "dist/app").read_text() == "app\n"
+
+
+def test_what_only_looks_killed_is_not_signed_by_who_closes_it(workspace: Workspace) -> None:
+    workspace.write(KILLED)
+    with workspace.start("run") as process, killed(process):
+        workspace.until((workspace.path / "ran").exists)
+    workspace.environ["SIGNALBOX_STATE_KEY"] = KEY
+    for _ in range(2):
+        refused = workspace.run("retry")
+        assert (refused.code, "not signed" in refused.err) == (5, True)
+    assert workspace.run("list", "--json").json[0]["status"] == "error"
 
 
 @pytest.mark.parametrize(

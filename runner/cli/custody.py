@@ -6,7 +6,9 @@ is written.
 
 The rules of belief. With a key, only a state whose seal was signed with it is gone on from, and
 only if the journal says the same. Without one, a state that nobody signed is believed as it lies
-there, and one that was signed is not.
+there, and one that was signed is not. A run that was killed sealed no end: what it had sealed until
+then is believed, if the journal says that, and that it failed. Whoever closes it signs nothing: or
+a forged execution would need nothing but to look dead.
 """
 
 import hashlib
@@ -22,16 +24,19 @@ from runner.cli.ownership import give_back
 from runner.cli.places import Place
 from runner.commit import Pin
 from runner.errors import RefusedError
-from runner.execution import Execution, clock
+from runner.event import Status
+from runner.execution import SECOND, Execution, clock
 from runner.journal import Journal, Stored
 from runner.keep import Scope
-from runner.notice import JobFinished, Notice, Outcome, Result
+from runner.notice import ExecutionFinished, JobFinished, JobSkipped, Notice, Outcome, Result
 from runner.plan import Decision, Plan, PlannedJob
 from runner.seal import Kept, Seal, Trust
 
 VARIABLE: Final = "SIGNALBOX_STATE_KEY"
 INDEX: Final = "kept.json"
 SEAL: Final = "seal"
+_SHARE: Final = 20
+"""What seals on the way may take of a run's time, as a divisor."""
 _SIZE: Final = 64 * 1024 * 1024
 """Bytes of a file of ours that are read."""
 
@@ -107,6 +112,39 @@ def close(
         warn(f"it could not be sealed, so nothing can go on from it: {error}")
 
 
+class Sealer:
+    """An observer: seals an execution when it begins, whenever a job has ended and at its end."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        execution: str,
+        environ: Mapping[str, str],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._journal, self._execution = journal, execution
+        self._environ, self._warn, self._clock = environ, warn, clock()
+        self._begun, self._spent = self._clock(), 0
+        self._seal(lambda _: None)
+
+    def observe(self, notices: tuple[Notice, ...]) -> None:
+        """Seal what the recorder has just put into the journal."""
+        kinds = set(map(type, notices))
+        if ExecutionFinished in kinds:
+            self._seal(self._warn)
+        elif {JobFinished, JobSkipped} & kinds and self._may():
+            self._seal(lambda _: None)
+
+    def _may(self) -> bool:
+        """The seals of thousands of jobs are large: on the way they take a share of the time."""
+        return self._spent < SECOND + (self._clock() - self._begun) // _SHARE
+
+    def _seal(self, warn: Callable[[str], None]) -> None:
+        before = self._clock()
+        close(self._journal, self._execution, self._environ, warn)
+        self._spent += self._clock() - before
+
+
 def believe(journal: Journal, stored: Stored, environ: Mapping[str, str]) -> Trust:
     """Whether ``stored`` may be gone on from; raises ``RefusedError`` if not."""
     key, short = key_of(environ), stored.id[:8]
@@ -136,7 +174,7 @@ def refuse(what: str, trust: Trust, key: str) -> None:
         case Trust.UNSIGNED:
             if not key:
                 return
-            hint = f"it ran without {VARIABLE}, or was killed: unset it to believe it all the same"
+            hint = f"it ran without {VARIABLE}: unset it to believe it all the same"
         case Trust.UNCHECKED:
             hint = f"set {VARIABLE} to the key that it was signed with"
         case Trust.FORGED:
@@ -149,9 +187,12 @@ def refuse(what: str, trust: Trust, key: str) -> None:
 def _agrees(journal: Journal, stored: Stored, body: bytes) -> bool:
     """As values: an older version of us wrote fewer fields."""
     try:
-        return seal.decode(body) == seal.decode(seal.encode(seal_of(journal, stored)))
+        said, now = seal.decode(body), seal.decode(seal.encode(seal_of(journal, stored)))
     except msgspec.DecodeError:
         return False
+    if not said.status and stored.status is Status.ERROR:  # it was killed
+        now = msgspec.structs.replace(now, status="")
+    return said == now
 
 
 # ── what jobs keep ───────────────────────────────────────────────────────────────────────────────

@@ -217,10 +217,6 @@ def _carry_out(setup: Setup) -> tuple[int, str]:
         delivered = backstage.end(interrupted=bool(finished.signal))
         setup.leave()
         setup.engine.settle(interrupted=bool(finished.signal))
-    if setup.environ.get("SIGNALBOX_STATE_KEY"):
-        from runner.cli import custody
-
-        custody.close(journal, execution.unique_id, setup.environ, setup.voice.warn)
     code = _code(finished, journal, setup.voice)
     lost, relayed = engine.observer_errors, bool(setup.outer)
     setup.voice.end(journal, execution, begun.target, delivered, lost, relayed=relayed)
@@ -229,15 +225,19 @@ def _carry_out(setup: Setup) -> tuple[int, str]:
 
 
 def _keepers(setup: Setup, begun: Begun) -> tuple[Observer, ...]:
-    """Who archives what jobs keep, if any does."""
+    """Who archives what jobs keep, and who seals what there is, if any does."""
     request = setup.request
-    if not any(job.job.keep for job in request.plan.jobs):
+    keeps = any(job.job.keep for job in request.plan.jobs)
+    signs = setup.environ.get("SIGNALBOX_STATE_KEY")
+    if not keeps and not signs:
         return ()
     from runner.cli import custody
 
     scope = custody.scope_of(request.place, os.path.dirname(os.path.dirname(begun.runs)))
     execution, warn = begun.execution, setup.voice.warn
-    return (custody.Keeper(request.plan, execution, begun.runs, scope, warn),)
+    keeper = (custody.Keeper(request.plan, execution, begun.runs, scope, warn),) if keeps else ()
+    sealed = (begun.journal, execution.unique_id, setup.environ, warn)
+    return (*keeper, custody.Sealer(*sealed)) if signs else keeper
 
 
 def _code(finished: ExecutionFinished, journal: Journal, voice: Voice) -> int:
