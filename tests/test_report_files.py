@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
@@ -451,6 +452,17 @@ def test_T19_a_link_in_the_way_is_replaced_not_followed(ran: Workspace) -> None:
     (ran.path / "out.html").symlink_to(victim)
     assert ran.run("report", "--html", "out.html").code == 0
     assert victim.read_text() == "precious"
+
+
+def test_the_machines_own_link_is_written_to_and_stays(ran: Workspace, tmp_path: Path) -> None:
+    """Standard error is a plain file here: /dev/stderr leads to it, and root could replace it."""
+    before = os.readlink("/dev/stderr")
+    with (tmp_path / "err").open("wb") as err:
+        command = [sys.executable, "-m", "runner", "report", "--json", "/dev/stderr"]
+        subprocess.run(command, cwd=ran.path, env=ran.environ, stderr=err, check=True)
+    assert os.readlink("/dev/stderr") == before
+    assert json.loads((tmp_path / "err").read_bytes())["name"] == "Docs"
+    assert json.loads(ran.run("report", "--json", "/dev/stdout").out)["name"] == "Docs"
 
 
 def test_a_file_that_cannot_be_written_is_named(ran: Workspace) -> None:

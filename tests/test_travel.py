@@ -475,6 +475,24 @@ def test_what_runs_is_not_exported_and_what_is_no_file_not_imported(workspace: W
     assert workspace.run("import", "run.tar").code == 5
 
 
+def test_what_is_no_plain_file_is_not_replaced_by_an_export(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    workspace.write(PIPELINE)
+    assert workspace.run("run").code == 75
+    (tmp_path / "link").symlink_to("elsewhere")
+    for place in ("/dev/null", str(tmp_path / "link"), str(tmp_path)):
+        refused = workspace.run("export", place)
+        assert (refused.code, "no plain file" in refused.err) == (4, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "err",
+        "home",
+        "link",
+        "out",
+        "work",
+    ]
+
+
 def test_the_seal_is_one_form_and_any_change_breaks_it() -> None:
     body = b'{"a":1}'
     signed = seal.paper("seal", body, KEY)

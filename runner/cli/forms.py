@@ -80,17 +80,24 @@ def write(path: str, content: bytes, *, private: bool = False) -> None:
     """Write a file whole or not at all; ``-`` is standard output. In a container we are root: the
     file is for who owns the directory. Raises ``SurroundingsError``.
     """
-    if path == "-":
+    if path in {"-", "/dev/stdout"}:
         sys.stdout.buffer.write(content)
         return
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe, a terminal, /dev/null
+        if is_no_place(path) or (os.path.exists(path) and not os.path.isfile(path)):  # a pipe
             with open(path, "wb") as file:
                 file.write(content)
         else:
             _put(path, content, 0o600 if private else 0o666)
     except OSError as error:
         raise SurroundingsError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def is_no_place(path: str) -> bool:
+    """Whether nothing may be put in the place of what is there: a terminal, ``/dev/fd/3``. A link
+    there may lead to a plain file, and yet be the machine's.
+    """
+    return os.path.abspath(path).startswith(("/dev/", "/proc/"))
 
 
 def _put(path: str, content: bytes, mode: int) -> None:

@@ -17,6 +17,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -80,6 +81,8 @@ def pack(journal: Journal, stored: Stored, path: str, environ: Mapping[str, str]
     """Write one run to ``path``; whether it is signed. Raises ``RefusedError`` when its own state
     is not to be believed, ``SurroundingsError`` when it cannot be written.
     """
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise SurroundingsError(f"{path} cannot be written: it is no plain file")
     if stored.status is None:
         raise RefusedError(f"{stored.id[:8]} is still running", "export it when it has ended")
     sealed, key = _sealed(journal, stored, environ)
