@@ -13,7 +13,7 @@ import stat
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from typing import IO, Final, cast
+from typing import IO, Final, Self, cast
 
 import msgspec
 
@@ -29,8 +29,28 @@ _BROKEN: Final = (tarfile.TarError, EOFError, ValueError, OverflowError, Recursi
 """What ``tarfile`` raises for bytes that are no archive; ``OSError`` beside them."""
 
 
+_NAMES: Final = 64 * 1024
+"""Bytes that a long name may take in an archive."""
+_TYPES: Final = frozenset(
+    {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.XHDTYPE}
+)
+
+
 class KeepError(Exception):
     """Why nothing was kept."""
+
+
+class TarHeader(tarfile.TarInfo):
+    """A header such as we write. Extended ones are read whole, however large they say they are."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """The header; raises ``ValueError`` for one that is none of ours."""
+        found = super().frombuf(buf, encoding, errors)
+        extended = found.type == tarfile.XHDTYPE
+        if found.type not in _TYPES or (extended and found.size > _NAMES):
+            raise ValueError(f"{found.name[:80]!r} is no file")
+        return found
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,7 +270,7 @@ def restore(scope: Scope, path: str, sha256: str, *, replace: bool) -> list[str]
     try:
         if digest(path) != sha256:
             raise RefusedError("an archive of kept files is not what was archived", hint)
-        with tarfile.open(path, "r|") as tar:
+        with tarfile.open(path, "r|", tarinfo=TarHeader) as tar:
             return list(_restore_all(tar, scope, replace=replace))
     except (*_BROKEN, OSError) as error:
         raise RefusedError(f"kept files cannot be put back: {error}", hint) from error

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import resource
 import tarfile
 from pathlib import Path
 
@@ -398,6 +399,29 @@ def test_T16_an_archive_writes_nothing_but_what_the_job_keeps(
     with pytest.raises(RefusedError):
         keep.restore(scope, str(archive), keep.digest(str(archive)), replace=True)
     assert {path.name for path in tmp_path.rglob("*")} <= {"kept.tar", "work", "dist"}
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, b"S"])
+def test_T20_a_header_that_says_it_is_huge_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    member = tarfile.TarInfo("dist/app")
+    member.type, member.size = kind, 1 << 40
+    archive = tmp_path / "huge.tar"
+    archive.write_bytes(member.tobuf(tarfile.GNU_FORMAT))
+    os.truncate(archive, 256 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (resident() + (128 << 20), resource.RLIM_INFINITY))
+    try:
+        with pytest.raises(RefusedError):
+            parcel.read(str(archive), "")
+        scope = Scope(workspace=str(tmp_path), patterns=("dist",), apart=str(tmp_path / "state"))
+        with pytest.raises(RefusedError):
+            keep.restore(scope, str(archive), keep.digest(str(archive)), replace=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def resident() -> int:
+    """Bytes of memory that this process has asked for."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def test_a_file_is_put_back_through_no_link(tmp_path: Path) -> None:

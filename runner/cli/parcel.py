@@ -281,7 +281,7 @@ def read(path: str, key: str) -> Parcel:
     try:
         if not os.path.isfile(path):
             raise UsageError(f"{path} is no file", "signalbox export writes one")
-        with tarfile.open(path, "r|") as tar:
+        with tarfile.open(path, "r|", tarinfo=keep.TarHeader) as tar:
             return _read(path, tar, key)
     except _BROKEN as error:
         raise RefusedError(
@@ -420,7 +420,7 @@ def unpack(parcel: Parcel, journal: Journal, workspace: str) -> list[str]:
         if event.level == "job" and event.final
     }
     try:
-        with tarfile.open(parcel.path, "r|") as tar:
+        with tarfile.open(parcel.path, "r|", tarinfo=keep.TarHeader) as tar:
             for _ in ("contents", "executions.json", "seal"):
                 _next(tar)
             for file in parcel.files:
