@@ -107,6 +107,37 @@ def test_a_matrix_runs_a_leg_for_each_value(workspace: Workspace, server: Server
     assert names == {"test (3.10)", "test (3.20)"}
 
 
+def test_names_are_replaced_once_and_a_steps_own_variables_count(
+    workspace: Workspace, server: Server
+) -> None:
+    workspace.write("""
+        name: P
+        parameters: { FEE: { default: x } }
+        jobs:
+          cost:
+            name: costs $FEE
+            matrix: { V: ["$$1"] }
+            steps:
+              - name: to $WHOM
+                run: 'echo "OUT=5 $" >> "$SIGNALBOX_OUTPUT"'
+                env: { WHOM: ada }
+                tags: { whom: $WHOM }
+          later:
+            needs: [cost]
+            name: in $OUT
+            matrix: { V: ["$$2"] }
+            steps: ['true']
+          never: { needs: [cost], name: in $NONE, matrix: { V: ["$$3"] }, steps: ['true'] }
+    """)
+    ended = workspace.to(server).run("run", "-p", "FEE=$HOME")
+    assert "costs $HOME ($$1)" in ended.err
+    assert "unknown variable $HOME" not in ended.err
+    assert server.event("job", "costs $HOME ($$1)")["status"] == "success"
+    assert server.event("job", "in 5 $ ($$2)")["status"] == "success"
+    assert server.event("job", "in $NONE ($$3)")["status"] == "success"
+    assert tags(server.event("step", "to ada"))["whom"] == "ada"
+
+
 def test_retries_are_attempts_and_an_allowed_failure_is_told(
     workspace: Workspace, server: Server
 ) -> None:

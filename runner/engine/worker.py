@@ -197,9 +197,11 @@ class Worker(threading.Thread):
         mask = self._around.masker.text
         tags = _tags(self._image)
         tags |= {key: mask(self._fill(text)) for key, text in self.planned.job.tags.items()}
+        template = self.planned.template
+        name = self._fill(template)
         started = JobStarted(
             job=self.planned.key,
-            name=mask(self._fill(self.planned.name)),
+            name=mask(name if name != template else self.planned.name),
             at=start,
             ready=self._ready,
             dependencies=self._dependencies,
@@ -241,7 +243,7 @@ class Worker(threading.Thread):
     # ── a step ───────────────────────────────────────────────────────────────────────────────────
 
     def _step(self, session: Session, transcript: Transcript, index: int, step: Step) -> None:
-        name = self._around.masker.text(self._fill(step.name))
+        name = self._masked(step.name, step.env)
         for attempt in range(1, step.retry + 2):
             finished = self._attempt(session, transcript, index, step, attempt, name)
             if not finished.again:
@@ -287,7 +289,7 @@ class Worker(threading.Thread):
             exit=exit_,
             failure=why,
             said=said,
-            tags={key: self._masked(text) for key, text in step.tags.items()},
+            tags={key: self._masked(text, step.env) for key, text in step.tags.items()},
             retried=step.retry > 0,
             allowed=step.allow_failure and not exit_.ok,
             again=again,
@@ -369,14 +371,14 @@ class Worker(threading.Thread):
         warnings = [Warned(message=mask(text), job=self.planned.key) for text in texts]
         return _masked(said, mask), warnings
 
-    def _masked(self, text: str) -> str:
-        return self._around.masker.text(self._fill(text))
+    def _masked(self, text: str, env: Mapping[str, str]) -> str:
+        return self._around.masker.text(self._fill(text, env))
 
-    def _fill(self, template: str) -> str:
+    def _fill(self, template: str, env: Mapping[str, str] | None = None) -> str:
         if "$" not in template:
             return template
         try:
-            return scope.replace(template, self._variables | self._outputs)
+            return scope.replace(template, self._variables | self._outputs | dict(env or {}))
         except scope.UnknownNameError as unknown:
             self._last.append(Warned(message=f"{unknown} in {template!r}", job=self.planned.key))
             return template

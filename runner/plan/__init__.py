@@ -52,7 +52,8 @@ class PlannedJob(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     name: str
-    """Replaced as far as the values are known before anything ran."""
+    template: str = ""
+    """What it becomes when the outputs are known that it holds; empty: it holds none."""
     job: Job
     leg: Mapping[str, str] = {}
     needs: tuple[str, ...] = ()
@@ -190,6 +191,7 @@ def _decide(
             PlannedJob(
                 key=leg.key,
                 name=leg.name,
+                template=leg.template,
                 job=leg.job,
                 leg=leg.leg,
                 needs=above,

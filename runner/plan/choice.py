@@ -25,6 +25,8 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     name: str
+    template: str
+    """Of a name in which outputs are missing: the name with what is to be replaced."""
     job: Job
     leg: Mapping[str, str]
 
@@ -40,9 +42,19 @@ def _legs_of(pipeline: Pipeline, values: Mapping[str, str], job: Job) -> Iterabl
     for combination in product(*job.matrix.values()):
         leg = dict(zip(job.matrix, combination, strict=True))
         suffix = f" ({', '.join(combination)})" if leg else ""
-        told = set(leg) <= set(scope.names(job.name))
-        name = fill(job.name, {**known, **leg}) + ("" if told else suffix)
-        yield Leg(key=job.key + suffix, name=name, job=job, leg=leg)
+        name, template = _named(job, {**known, **leg}, leg, suffix)
+        yield Leg(key=job.key + suffix, name=name, template=template, job=job, leg=leg)
+
+
+def _named(
+    job: Job, values: Mapping[str, str], leg: Mapping[str, str], suffix: str
+) -> tuple[str, str]:
+    """What a leg is called, and what is still to be replaced in it: of a whole name, nothing."""
+    rest = "" if set(leg) <= set(scope.names(job.name)) else suffix
+    try:
+        return scope.replace(job.name, values) + rest, ""
+    except scope.UnknownNameError:
+        return job.name + rest, job.name + rest.replace("$", "$$")
 
 
 class Chosen:
