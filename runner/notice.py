@@ -255,6 +255,8 @@ class ExecutionFinished(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     outcome: Outcome
     gates: tuple[str, ...] = ()
+    questions: Mapping[str, str] = {}
+    """What those gates ask, with the outputs of the jobs before them, masked."""
     failure: Failure | None = None
     signal: int = 0
     """The signal that ended it; 0: none did."""

@@ -92,6 +92,28 @@ def test_R4_what_cannot_be_answered_is_refused_and_changes_nothing(
     assert "not blocked" in again.err
 
 
+def test_a_gate_asks_with_the_outputs_and_fields_before_it(workspace: Workspace) -> None:
+    workspace.write("""
+        name: P
+        parameters: { TARGET: { default: staging } }
+        secrets: [PASS_PHRASE]
+        jobs:
+          build:
+            steps:
+              - 'echo "VERSION=7 $" >> "$SIGNALBOX_OUTPUT"'
+              - 'echo "PASS=$PASS_PHRASE" >> "$SIGNALBOX_OUTPUT"'
+          a: { needs: [build], gate: "Deploy $VERSION with $PASS?", fields: { WHERE: {} } }
+          b: { needs: [a], gate: "$VERSION to $WHERE and $TARGET ($$1)?" }
+          c: { needs: [a], gate: "$NOTHING to $TARGET?" }
+    """)
+    ended = workspace.run("run", PASS_PHRASE="correct-horse-battery")
+    assert (ended.code, "Deploy 7 $ with ***?" in ended.err) == (75, True)
+    ended = workspace.run("resume", "--approve", "a", "--field", "WHERE=$HOME")
+    assert (ended.code, "7 $ to $HOME and staging ($1)?" in ended.err) == (75, True)
+    asked = [one["question"] for one in workspace.run("show", "--json").json["questions"]]
+    assert asked == ["7 $ to $HOME and staging ($1)?", "$NOTHING to $TARGET?"]
+
+
 ROUNDS = int(os.environ.get("SIGNALBOX_ROUNDS", "20"))
 RACE = """
 import os, shutil, sys, time

@@ -77,7 +77,7 @@ def closing(look: Look, scene: Scene, ends: Ends, finished: ExecutionFinished) -
     waiting = [gate for gate in scene.plan.gates if gate.key in finished.gates]
     for gate in waiting:
         yield ""
-        yield from _waiting(look, scene, gate)
+        yield from _waiting(look, scene, gate, finished.questions.get(gate.key, gate.question))
     yield ""
     yield _total(look, scene, ends, finished)
 
@@ -126,10 +126,10 @@ def _not_started(look: Look, left_out: Iterable[JobSkipped]) -> Iterator[str]:
         yield f"  and {len(jobs) - TOLD_AGAIN} more"
 
 
-def _waiting(look: Look, scene: Scene, gate: PlannedGate) -> Iterator[str]:
+def _waiting(look: Look, scene: Scene, gate: PlannedGate, question: str) -> Iterator[str]:
     mark = look.paint(look.mark(Mark.WAITING), Paint.WARN)
-    question = look.paint(plain(scene.mask(gate.question)), Paint.STRONG)
-    yield f"{mark} {look.facts(question, *_terms(gate))}"
+    asks = look.paint(plain(scene.mask(question)), Paint.STRONG)
+    yield f"{mark} {look.facts(asks, *_terms(gate))}"
     resume = f"signalbox resume {short(scene.execution.unique_id)}"
     key = shlex.quote(gate.key)
     yield f"  yes: {resume} --approve {key}"

@@ -281,16 +281,23 @@ class Engine:
         self._move(self._graph.rest(), at)
         outcome = self._outcome()
         quiet = outcome in {Outcome.SUCCESS, Outcome.SKIPPED}
+        gates = self._graph.waiting if quiet else ()
         finished = ExecutionFinished(
             at=at,
             outcome=outcome,
-            gates=self._graph.waiting if quiet else (),
+            gates=gates,
+            questions=self._questions(gates),
             failure=self._failure,
             signal=self._signal,
         )
         self._news.append(finished)
         self._publish()
         return finished
+
+    def _questions(self, keys: Iterable[str]) -> dict[str, str]:
+        gates = {gate.key: gate for gate in self._plan.gates}
+        asked = {key: planning.question(self._plan, gates[key], self._outputs) for key in keys}
+        return {key: self._around.masker.text(question) for key, question in asked.items()}
 
     def _outcome(self) -> Outcome:
         if self._signal:

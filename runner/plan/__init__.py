@@ -29,6 +29,7 @@ __all__ = [
     "make",
     "outputs",
     "parameters",
+    "question",
     "variables",
 ]
 
@@ -66,12 +67,14 @@ class PlannedJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedGate(msgspec.Struct, frozen=True, kw_only=True):
-    """One gate, its question with the values filled in as far as they are known."""
+    """One gate, its question with the values filled in if they are known before anything ran."""
 
     key: str
     gate: Gate
     question: str
     needs: tuple[str, ...] = ()
+    upstream: tuple[str, ...] = ()
+    """As of a job: whose outputs its question sees."""
     decision: Decision
     answer: Answer | None = None
     asked: int = 0
@@ -158,8 +161,15 @@ def variables(pipeline: Pipeline, values: Mapping[str, str], planned: PlannedJob
     return scope.merge((pipeline.env, values, planned.job.env, planned.leg))
 
 
+def question(plan: Plan, planned: PlannedGate, results: Mapping[str, Mapping[str, str]]) -> str:
+    """What a gate asks when it is reached."""
+    seen, _ = outputs(planned, results)
+    known = (plan.pipeline.env, plan.parameters, plan.fields, seen)
+    return fill(planned.gate.question, scope.merge(known))
+
+
 def outputs(
-    planned: PlannedJob, results: Mapping[str, Mapping[str, str]]
+    planned: PlannedJob | PlannedGate, results: Mapping[str, Mapping[str, str]]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """The outputs a job sees, and the names on which legs of one matrix do not agree.
 
@@ -207,6 +217,7 @@ def _decide(
                 gate=gate,
                 question=fill(gate.question, known),
                 needs=above,
+                upstream=_joined(above, needs, gates),
                 decision=decisions.of(key),
                 answer=history.answers.get(key),
                 asked=history.asked.get(key, 0),

@@ -272,7 +272,7 @@ class Recorder:
             self._said, status, finished.at, failure, not_started=self._not_started
         )
         self._row(event, finished.at)
-        gates = tuple(self._waiting(key, finished.at) for key in finished.gates)
+        gates = tuple(self._waiting(key, finished) for key in finished.gates)
         self._ended = Ended(at=finished.at, status=status, gates=gates)
 
     def _canceled(self, finished: ExecutionFinished) -> Failure | None:
@@ -289,12 +289,12 @@ class Recorder:
                 return _unknown("GateRejected", f"{gate.key} was rejected by {answer.who}{why}")
         return None
 
-    def _waiting(self, key: str, at: int) -> GateWaiting:
+    def _waiting(self, key: str, finished: ExecutionFinished) -> GateWaiting:
         planned = next(gate for gate in self._plan.gates if gate.key == key)
-        gate, at = planned.gate, planned.asked or at
+        gate, at = planned.gate, planned.asked or finished.at
         return GateWaiting(
             gate=key,
-            question=planned.question,
+            question=finished.questions.get(key, planned.question),
             asked=at,
             expires=at + int(gate.expires * SECOND) if gate.expires else None,
             approvers=gate.approvers,
