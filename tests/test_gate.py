@@ -244,6 +244,32 @@ def test_R12_who_may_answer_is_checked_and_told(workspace: Workspace, server: Se
     assert workspace.run("resume", "--approve", "b", LOGNAME="bob").code == 0
 
 
+def test_jobs_behind_a_gate_that_is_not_asked_are_told(
+    workspace: Workspace, server: Server
+) -> None:
+    workspace.write("""
+        name: P
+        jobs:
+          a: { stage: s, steps: ['true'] }
+          clean: { needs: [a], if: failure, steps: ['true'] }
+          approve: { needs: [clean], gate: "Go?" }
+          b: { stage: s, needs: [approve], steps: [touch ran] }
+          again: { needs: [b], gate: "On?" }
+          c: { needs: [again], if: always, steps: [touch ran] }
+    """)
+    ended = workspace.to(server).run("run")
+    assert ended.code == 0
+    assert "b · approve, whose needs were left out, is not asked" in ended.err
+    assert "c · again, whose needs were left out, is not asked" in ended.err
+    pipeline = server.event("pipeline")
+    assert (pipeline["status"], tags(pipeline)["jobs.not_started"]) == ("success", "2")
+    assert [one["name"] for one in workspace.run("show", "--json").json["not_started"]] == [
+        "b",
+        "c",
+    ]
+    assert not (workspace.path / "ran").exists()
+
+
 FIELDS = """
     name: P
     jobs:

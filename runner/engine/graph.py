@@ -71,12 +71,34 @@ class Graph:
 
     def rest(self) -> list[Move]:
         """At the very end: the jobs that nothing was said of."""
-        unsaid = (job for job in self._jobs.values() if job.decision is Decision.RUN)
-        return [
+        unsaid = [job for job in self._jobs.values() if job.decision is Decision.RUN]
+        moves: list[Move] = [
             self._leave_out(job, Outcome.NOT_STARTED, _STOPPED)
             for job in unsaid
             if job.key not in self.results
         ]
+        return moves or self._unasked()
+
+    def _unasked(self) -> list[Move]:
+        """When all has ended well and no gate waits, what stands behind gates belongs to no later
+        execution: they need what was left out, so nobody is asked.
+        """
+        behind = [job for job in self._jobs.values() if job.decision is Decision.WAIT]
+        if self.waiting or self.rejected or any(map(self._bad, self.results)):
+            return []
+        return [
+            self._leave_out(
+                job,
+                Outcome.NOT_STARTED,
+                f"{self._closed(job)}, whose needs were left out, is not asked",
+            )
+            for job in behind
+        ]
+
+    def _closed(self, job: PlannedJob) -> str:
+        """The gate that stands nearest before a job behind gates."""
+        need = next(need for need in job.needs if self._nodes[need].decision is Decision.WAIT)
+        return need if need in self._gates else self._closed(self._jobs[need])
 
     @property
     def waiting(self) -> tuple[str, ...]:
