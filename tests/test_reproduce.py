@@ -114,6 +114,31 @@ def test_another_job_and_step_can_be_chosen(failed: Failed) -> None:
     assert failed.run("reproduce", "--job", "tset").code == 2
 
 
+def test_a_step_goes_by_the_name_that_was_shown(workspace: Workspace) -> None:
+    workspace.write("""
+        name: P
+        jobs:
+          a:
+            matrix: { V: ["1"] }
+            steps:
+              - 'true "$V"'
+              - name: costs $$5 for $V and $S
+                env: { S: s }
+                run: echo $SIGNALBOX_STEP; exit 1
+    """)
+    workspace.commit()
+    ended = workspace.run("run")
+    assert "costs $5 for 1 and s" in ended.err
+    told = workspace.run("reproduce")
+    assert '# steps before it, which do not run with it: 1 true "$V"\n' in told.out
+    assert "cd ../reproduce\n" in told.out
+    ended = workspace.run("reproduce", "--step", "costs $5 for 1 and s", "--run")
+    assert (ended.code, "    costs $5 for 1 and s\n" in ended.err) == (1, True)
+    assert workspace.run("reproduce", "--job", "a", "--step", 'true "$V"', "--run").code == 0
+    missing = workspace.run("reproduce", "--step", "costs")
+    assert (missing.code, '1 true "$V"' in missing.err) == (2, True)
+
+
 def test_a_run_of_a_ci_is_reproduced_at_a_desk(desk: Desk) -> None:
     ended = desk.run("reproduce", "--run", NPM_TOKEN=SECRET)
     assert ended.code == 7, ended.text

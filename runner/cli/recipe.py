@@ -76,11 +76,12 @@ def look(
         told = past.tell(journal, stored, environ)
         whole = _plan(journal, stored)
         planned = _job(whole, told, job)
-        chosen = _steps(planned, told, steps)
         outputs = _outputs(journal, stored, planned)
+        named = _named(planned, _variables(whole, planned, outputs))
+        chosen = _steps(named, told, steps)
         alone = _alone(whole, planned, chosen, outputs)
         return Found(
-            recipe=_recipe(stored, whole, planned, chosen, journal, environ),
+            recipe=_recipe(stored, whole, named, chosen, journal, environ),
             stored=stored,
             plan=alone,
             state=places.state(state, environ),
@@ -156,6 +157,24 @@ def _step(planned: PlannedJob, name: str) -> int:
     raise UsageError(f"{planned.key} has no step {name!r}", known)
 
 
+def _named(planned: PlannedJob, variables: Mapping[str, str]) -> PlannedJob:
+    """The job with the names of its steps as they were shown; a dollar in them is one."""
+    shown = [plan.fill(step.name, {**variables, **step.env}) for step in planned.job.steps]
+    steps = tuple(
+        msgspec.structs.replace(step, name=name)
+        for step, name in zip(planned.job.steps, shown, strict=True)
+    )
+    return msgspec.structs.replace(planned, job=msgspec.structs.replace(planned.job, steps=steps))
+
+
+def _variables(whole: Plan, planned: PlannedJob, results: Mapping[str, Result]) -> dict[str, str]:
+    """What the pipeline file, parameters, matrix, gates, needed jobs and its own steps gave it."""
+    seen, _ = plan.outputs(planned, {key: result.outputs for key, result in results.items()})
+    own = results[planned.key].outputs if planned.key in results else {}
+    known = plan.variables(whole.pipeline, whole.parameters, planned)
+    return {**known, **whole.fields, **seen, **own}
+
+
 def _outputs(journal: Journal, stored: Stored, planned: PlannedJob) -> dict[str, Result]:
     """What the jobs it needs left, and what the job's own steps did."""
     results = journal.results(stored.id)
@@ -204,15 +223,8 @@ def _recipe(
     environ: Mapping[str, str],
 ) -> Recipe:
     results = _outputs(journal, stored, planned)
-    seen, _ = plan.outputs(planned, {key: result.outputs for key, result in results.items()})
     steps = [planned.job.steps[index] for index in chosen]
-    own = results[planned.key].outputs if planned.key in results else {}
-    variables = {
-        **plan.variables(whole.pipeline, whole.parameters, planned),
-        **whole.fields,
-        **seen,
-        **own,
-    }
+    variables = _variables(whole, planned, results)
     pin = pin_of(stored)
     inside = os.path.dirname(os.path.relpath(stored.header.file, stored.header.workspace))
     image = plan.fill(planned.job.image, variables)
@@ -271,7 +283,8 @@ def text(recipe: Recipe) -> str:
         out.append(f"# steps before it, which do not run with it: {names}")
     if recipe.commit:
         out.append(f"git worktree add --detach ../reproduce {shlex.quote(recipe.commit)}")
-        out.append(f"cd {shlex.quote(os.path.join('../reproduce', recipe.directory))}")
+        place = os.path.normpath(os.path.join("../reproduce", recipe.directory))
+        out.append(f"cd {shlex.quote(place)}")
     out += [f"export {name}={shlex.quote(value)}" for name, value in recipe.variables.items()]
     out += [_call(recipe.shell, script) for script in recipe.scripts]
     return _shown("\n".join(out))
