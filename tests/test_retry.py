@@ -248,6 +248,13 @@ def test_a_chain_of_everything_holds_together(workspace: Workspace, server: Serv
     shown = workspace.run("show", "--json").json
     assert shown["pipeline_id"] == blocked["unique_id"]
     assert tags(shown)["gate.second.reason"] == "it works"
+    told = workspace.run("show").out.partition("4 executions, one story\n")[2]
+    lines = [line.split(" · ") for line in told.splitlines() if " · " in line]
+    assert [line[0].split()[1] for line in lines] == [e["unique_id"][:8] for e in pipelines(server)]
+    ends = ["stopped", "failed", "stopped", "succeeded"]
+    assert [line[2].partition(" ")[0] for line in lines] == ends
+    assert "second approved by" in told
+    assert "it works" in told
     assert workspace.run("retry", "--from", "release").code == 0  # its gate is carried
     assert ran(workspace) == "release1"
 

@@ -12,7 +12,7 @@ import msgspec
 from runner.event import Failure, Status
 from runner.execution import MILLISECOND
 from runner.notice import Reason
-from runner.report import OURS, Delivery, JobTold, Question, StageTold, StepTold, Told
+from runner.report import OURS, Delivery, JobTold, Kin, Question, StageTold, StepTold, Told
 from runner.terminal import Look, Mark, Paint, cells, fit, plain
 from runner.timing import spoken
 
@@ -22,6 +22,8 @@ _BAR: Final = (16, 60)
 """Cells of the bars, at least and at most."""
 MOST: Final = 60
 """Rows at the end of a run, or twice as many that matter."""
+_CHAIN: Final = 20
+"""Executions of a chain that are listed, the last ones."""
 _QUEUE_SHOWN: Final = 100
 """Milliseconds of waiting that are worth words."""
 
@@ -79,6 +81,7 @@ def tree(told: Told, look: Look) -> str:
         _table(_rows(told, look), told, look),
         _not_started(told, look),
         _questions(told, look),
+        _story(told, look),
         _foot(told, look),
     )
     blocks = ["\n".join(line.rstrip() for line in part) for part in parts]
@@ -375,6 +378,37 @@ def _question(told: Told, question: Question, look: Look) -> Iterator[str]:
     resume, gate = f"signalbox resume {short(told.id)}", shlex.quote(question.gate)
     yield f"    yes: {resume} --approve {plain(gate)}"
     yield f"    no:  {resume} --reject {plain(gate)}"
+
+
+def _story(told: Told, look: Look) -> Iterator[str]:
+    """The chain that it belongs to, if it is not alone: attempts, what gates stopped, answers."""
+    if len(told.chain) > 1:
+        yield look.paint(f"{len(told.chain)} executions, one story", Paint.STRONG)
+    if len(told.chain) > _CHAIN:
+        yield f"  {look.dots} and {len(told.chain) - _CHAIN} before these"
+    for kin in told.chain[-_CHAIN:] if len(told.chain) > 1 else ():
+        began = f"goes on from {short(kin.resumed_from)}" if kin.resumed_from else ""
+        began = began or (f"retries {short(kin.retries)}" if kin.retries else "the first")
+        here = "this one" if kin.id == told.id else ""
+        line = look.facts(short(kin.id), began, _so_far(kin), here)
+        yield f"  {mark_of(kin.status, look)} {fit(line, look.width - 4, look.dots)}"
+        yield from (f"    {fit(said, look.width - 4, look.dots)}" for said in _answers(kin))
+
+
+def _so_far(kin: Kin) -> str:
+    if kin.duration_ms is None:
+        return "running"
+    if kin.status is Status.BLOCKED and kin.answers:
+        return f"stopped after {_spoken(kin.duration_ms)}"
+    return ended(kin.status, kin.duration_ms)
+
+
+def _answers(kin: Kin) -> Iterator[str]:
+    for answer in kin.answers:
+        did = "approved" if answer.approved else "expired" if answer.expired else "rejected"
+        who = f" by {answer.who}" if answer.who else ""
+        why = f": {answer.reason}" if answer.reason else ""
+        yield plain(f"{answer.gate} {did}{who}{why}")
 
 
 def _foot(told: Told, look: Look) -> Iterator[str]:
