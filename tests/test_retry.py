@@ -180,9 +180,13 @@ def test_a_failed_job_that_a_retry_leaves_alone_still_fails_it(
     (workspace.path / "fixed").touch()
     ended = workspace.run("retry", "--from", "b")
     assert ended.code == 1, ended.err
+    assert "this retry fails: a did not end well, and does not run again" in ended.err
     second = pipelines(server)[1]
     assert (second["status"], second["partial_retry"]) == ("error", True)
     assert list(jobs_of(server, second)) == ["b"]
+    refused = workspace.run("retry", "--from", "c")
+    assert (refused.code, "would run: a did not end well" in refused.err) == (5, True)
+    assert len(workspace.run("list", "--json").json) == 2
     assert ran(workspace) == ""
 
 

@@ -6,16 +6,21 @@ run again is ``plan.retry``'s.
 
 import os
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from runner import event, plan
 from runner.cli import launch, origin, places
 from runner.cli.request import Options, Request
+from runner.engine.graph import Graph, Ready
 from runner.errors import RefusedError
 from runner.event import Status
 from runner.journal import Journal, Stored
 from runner.plan import Again, Decision, Plan
+
+_NAMED: Final = 10
+"""Jobs that are named in one line."""
 
 
 def request(
@@ -47,6 +52,7 @@ def request(
         history=history,
         again=again,
     )
+    warnings += _alone(made, stored)
     return Request(
         place=declared.place,
         text=declared.text,
@@ -93,6 +99,23 @@ def _tried(journal: Journal, stored: Stored) -> list[str]:
             was = f"{stored.id[:8]} was retried already: {short} ended with {status.value}"
             return [f"{was}, and signalbox retry {short} would go on from there"]
     return []
+
+
+def _alone(made: Plan, stored: Stored) -> list[str]:
+    """That jobs which did not end well stay as they are, so that it fails whatever it runs. Raises
+    ``RefusedError`` when nothing runs, for nothing stands before them.
+    """
+    left = [job.key for job in made.jobs if job.result and not job.result.well]
+    if not left:
+        return []
+    names = ", ".join(left[:_NAMED]) + (f" and {len(left) - _NAMED} more" if left[_NAMED:] else "")
+    if not any(isinstance(move, Ready) for move in Graph(made).begin()):
+        short = stored.id[:8]
+        raise RefusedError(
+            f"nothing of {short} would run: {names} did not end well, and would not run again",
+            f"signalbox retry {short} runs all that did not end well",
+        )
+    return [f"this retry fails: {names} did not end well, and does not run again"]
 
 
 def _ran(journal: Journal, stored: Stored) -> set[str]:
