@@ -300,6 +300,27 @@ def test_fields_are_checked_and_become_variables_of_the_jobs_behind(workspace: W
     assert (workspace.path / "said").read_text() == "eu: new\neu\n"
 
 
+def test_a_field_that_two_gates_ask_for_is_as_both_want_it(workspace: Workspace) -> None:
+    workspace.write("""
+        name: P
+        jobs:
+          a: { gate: "Go?", fields: { REGION: { choices: [eu, us] } } }
+          b: { gate: "On?", fields: { REGION: { choices: [us, asia], default: asia } } }
+          x: { needs: [a, b], steps: ['echo $REGION >> said'] }
+    """)
+    assert workspace.run("run").code == 75
+    both = ("resume", "--approve", "a", "--approve", "b")
+    for field, why in (
+        ((), "a's field REGION: 'asia' is not one of eu, us"),
+        (("--field", "REGION=asia"), "a's field REGION: 'asia' is not one of eu, us"),
+        (("--field", "REGION=eu"), "field REGION: 'eu' is not one of us, asia"),
+    ):
+        refused = workspace.run(*both, *field)
+        assert (refused.code, why in refused.err) == (2, True), refused.err
+    assert workspace.run(*both, "--field", "REGION=us").code == 0
+    assert (workspace.path / "said").read_text() == "us\n"
+
+
 def test_no_secret_is_an_answer_and_a_rejection_needs_no_fields(
     workspace: Workspace, server: Server
 ) -> None:

@@ -6,7 +6,7 @@ once exactly one.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -157,9 +157,14 @@ def _answers(
     )
 
 
-def _fields(gates: Iterable[GateWaiting], given: Mapping[str, str]) -> dict[str, str]:
+def _fields(gates: Sequence[GateWaiting], given: Mapping[str, str]) -> dict[str, str]:
+    """One value of each name, for it becomes one variable; every gate that asks for it agrees."""
     declared = {name: field for gate in gates for name, field in gate.fields.items()}
-    return plan.parameters(declared, given, noun="field", option="--field")
+    values = plan.parameters(declared, given, noun="field", option="--field")
+    for gate in gates:
+        mine = {name: values[name] for name in gate.fields}
+        plan.parameters(gate.fields, mine, noun=f"{gate.gate}'s field", option="--field")
+    return values
 
 
 def _see_allowed(gate: GateWaiting, stored: Stored, person: str, at: int) -> None:
