@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import resource
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -116,6 +117,29 @@ def test_a_run_goes_on_at_another_machine(
     assert second["pipeline_id"] == first["unique_id"]
     assert tags(second)["resumed_from"] == first["unique_id"]
     assert [job["name"] for job in by_level(server.events, "job")] == ["build", "deploy"]
+
+
+def test_a_workspace_that_was_moved_with_its_state_goes_on_where_it_is(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    text = PIPELINE.replace("[dist/**]", "[ci/dist]").replace("&& test", "&& test -e fixed && test")
+    workspace.write(text, "ci/pipeline.yml")
+    workspace.commit()
+    workspace.environ["SIGNALBOX_STATE_KEY"] = KEY
+    assert workspace.run("run", "ci/pipeline.yml").code == 75
+    desk = Desk.of(workspace, tmp_path / "elsewhere")
+    desk.environ["SIGNALBOX_STATE_KEY"] = KEY
+    shutil.copytree(workspace.path / ".signalbox", desk.path / ".signalbox")
+    workspace.path.rename(tmp_path / "gone")
+    assert desk.run("resume", "--approve", "approve").code == 1
+    assert desk.run("reproduce", "--run").code == 1
+    desk.write("", "ci/fixed")
+    ended = desk.run("retry")
+    assert ended.code == 0, ended.err
+    assert (desk.path / "ci/dist/link").readlink() == Path("bin/app")
+    (desk.path / "ci/pipeline.yml").unlink()
+    refused = desk.run("retry", "--all")
+    assert (refused.code, "No such file" in refused.err) == (5, True)
 
 
 def test_nothing_secret_is_in_the_file_and_the_same_run_is_the_same_file(

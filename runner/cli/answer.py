@@ -44,7 +44,7 @@ def request(
     warnings: list[str] = []
     journal = launch.open_journal(state, os.path.dirname(state), warnings.append, environ)
     try:
-        stored = journal.find(run)
+        stored = origin.here(journal.find(run), state)
         gates = _open_gates(journal, stored)
         history = origin.history(journal, stored)
     finally:

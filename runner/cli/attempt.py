@@ -36,7 +36,7 @@ def request(
     warnings: list[str] = []
     journal = launch.open_journal(state, os.path.dirname(state), warnings.append, environ)
     try:
-        stored = journal.find(run)
+        stored = origin.here(journal.find(run), state)
         _see_ended(stored, again)
         journal.see_alone(stored)
         warnings += _tried(journal, stored)

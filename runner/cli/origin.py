@@ -5,6 +5,7 @@ and ``retry`` to say.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 
 import msgspec
@@ -30,6 +31,22 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
         """The values that ``stored`` was started with, of the parameters that are declared."""
         known = self.pipeline.parameters
         return {name: v for name, v in stored.header.parameters.items() if name in known}
+
+
+def here(stored: Stored, state: str) -> Stored:
+    """``stored`` where its state lies now: a workspace that was moved, copied with its state or is
+    mounted at another path is as one that it was imported into.
+    """
+    header = stored.header
+    if os.path.exists(header.file):
+        return stored
+    inside = os.path.relpath(header.file, header.workspace)
+    for workspace in (os.path.dirname(state), places.top_level(os.getcwd()) or os.getcwd()):
+        file = os.path.join(workspace, inside)
+        if os.path.isfile(file):
+            moved = msgspec.structs.replace(header, workspace=workspace, file=file, imported=True)
+            return msgspec.structs.replace(stored, header=moved)
+    return stored
 
 
 def history(journal: Journal, stored: Stored) -> History:
@@ -66,8 +83,11 @@ def _see_unchanged(place: Place, stored: Stored, environ: Mapping[str, str]) -> 
     try:
         with open(place.file, "rb") as file:
             digest = hashlib.sha256(file.read()).hexdigest()
-    except OSError:
-        digest = ""
+    except OSError as error:
+        raise RefusedError(
+            f"{place.file}, which {stored.id[:8]} was started with: {error.strerror or error}",
+            "put it back, or import the run into the workspace that has it",
+        ) from None
     if digest != stored.header.digest:
         raise RefusedError(
             f"{place.file} is not what {stored.id[:8]} was started with",

@@ -12,7 +12,7 @@ import msgspec
 
 from runner import manifest, plan, report
 from runner.cli import custody, past, places
-from runner.cli.origin import see_pipeline
+from runner.cli.origin import here, see_pipeline
 from runner.commit import Pin
 from runner.errors import UsageError
 from runner.event import Status
@@ -72,7 +72,7 @@ def look(
     """Find the step; raises ``UsageError`` when there is none such."""
     journal = past.open_journal(state, environ)
     try:
-        stored = journal.find(run)
+        stored = here(journal.find(run), journal.state)
         told = past.tell(journal, stored, environ)
         whole = _plan(journal, stored)
         planned = _job(whole, told, job)
