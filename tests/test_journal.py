@@ -483,6 +483,20 @@ def test_pruning_by_age(state: str) -> None:
     journal.close()
 
 
+def test_pruning_spares_what_a_young_execution_goes_on_from(state: str) -> None:
+    journal = Journal.open(state, warn=refuse)
+    alone, first = begun(journal, start=10**18), begun(journal, start=10**18 + 2**30)
+    young = begun(journal, start=2 * 10**18, resumed_from=first)
+    for run in (alone, first, young):
+        journal.append(run, make.ended())
+    journal.close()
+    journal = Journal.open(state, warn=refuse)
+    assert journal.prune(before=2 * 10**18, keep=100) == [alone]
+    assert journal.prune(before=2 * 10**18, keep=1) == []
+    assert sorted(journal.prune(before=2 * 10**18 + 1, keep=1)) == sorted([first, young])
+    journal.close()
+
+
 # ── the directory ────────────────────────────────────────────────────────────────────────────────
 
 

@@ -69,9 +69,9 @@ def _decode(row: Sequence[Any]) -> Stored | None:
         return None
 
 
-def spared(executions: Iterable[Stored]) -> set[str]:
-    """Which executions a prune must leave: those that run or wait for an answer, and the chain of
-    results and answers that they stand on.
+def spared(executions: Iterable[Stored], young: Iterable[str]) -> set[str]:
+    """Which executions a prune must leave: the ``young``, those that run or wait for an answer, and
+    the chain of results, answers and kept files that all these stand on.
     """
     known = {stored.id: stored for stored in executions}
     found: set[str] = set()
@@ -80,6 +80,7 @@ def spared(executions: Iterable[Stored]) -> set[str]:
         for stored in known.values()
         if stored.status is None or (stored.status is Status.BLOCKED and not stored.answered_by)
     ]
+    todo += young
     while todo:
         execution = todo.pop()
         if execution in known and execution not in found:

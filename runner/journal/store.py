@@ -207,15 +207,12 @@ class Journal:
     def prune(self, *, before: int, keep: int) -> list[str]:
         """Remove executions that started before ``before`` (epoch ns) or are beyond the last
         ``keep``, with their directories; never those that run, wait for an answer, hold events to
-        be sent, or belong to the chain of one that waits. Returns their ids.
+        be sent, or that one which stays goes on from or retries. Returns their ids.
         """
         found = self.stored()
-        spared = executions.spared(found)
-        removed = []
-        for rank, stored in enumerate(found):
-            old = rank >= keep or stored.header.execution.start < before
-            if old and stored.id not in spared and self._remove(stored.id):
-                removed.append(stored.id)
+        young = (one.id for one in found[:keep] if one.header.execution.start >= before)
+        spared = executions.spared(found, young)
+        removed = [one.id for one in found if one.id not in spared and self._remove(one.id)]
         self._remove_strays()
         return removed
 
