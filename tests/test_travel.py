@@ -119,6 +119,34 @@ def test_a_run_goes_on_at_another_machine(
     assert [job["name"] for job in by_level(server.events, "job")] == ["build", "deploy"]
 
 
+def test_of_many_answers_the_refused_touch_no_kept_file(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    workspace.write("""
+        name: Large
+        jobs:
+          build: { keep: [out], steps: ['head -c 9000000 /dev/zero > out'] }
+          approve: { needs: [build], gate: "Go?" }
+          deploy:
+            needs: [approve]
+            steps: ['echo new > out; until test -e go; do sleep .05; done']
+    """)
+    workspace.commit()
+    assert workspace.run("run").code == 75
+    box, desk = str(tmp_path / "run.tar"), Desk.of(workspace, tmp_path / "elsewhere")
+    workspace.run("export", box)
+    run = desk.run("import", box).out.strip()
+    many = [desk.start("resume", run, "--approve", "approve") for _ in range(5)]
+    with contextlib.ExitStack() as held:
+        for process in many:
+            held.enter_context(killed(process))
+        desk.until(lambda: [p.poll() for p in many].count(5) == 4, within=30)
+        desk.until(lambda: (desk.path / "out").read_bytes() == b"new\n")
+        assert not list(desk.path.glob(".*.kept"))
+        (desk.path / "go").touch()
+        assert sorted(process.wait(20) for process in many) == [0, 5, 5, 5, 5]
+
+
 def test_a_workspace_that_was_moved_with_its_state_goes_on_where_it_is(
     workspace: Workspace, tmp_path: Path
 ) -> None:

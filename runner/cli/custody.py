@@ -11,10 +11,11 @@ then is believed, if the journal says that, and that it failed. Whoever closes i
 a forged execution would need nothing but to look dead.
 """
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final, assert_never
 
 import msgspec
@@ -268,17 +269,45 @@ def scope_of(place: Place, state: str) -> Callable[[tuple[str, ...]], Scope]:
     return lambda patterns: Scope(workspace=place.workspace, patterns=patterns, apart=state)
 
 
+@contextmanager
+def turn(journal: Journal, before: Stored) -> Iterator[None]:
+    """From looking at ``before`` until what goes on from it is begun: one at a time, or those who
+    are refused would put files back under the feet of the one who is not. Where there is no lock
+    to be had they might.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with ExitStack() as held:
+        with suppress(OSError):
+            place = os.open(journal.directory(before.id), flags)
+            held.callback(os.close, place)
+            fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+
+
 def take_over(
     journal: Journal, before: Stored, plan: Plan, place: Place, environ: Mapping[str, str]
 ) -> None:
     """Before an execution goes on from ``before``, and before it is begun: see that it may, and
-    bring back what its jobs kept. Raises ``RefusedError``; then no answer has counted.
+    bring back what its jobs kept. Raises ``RefusedError``; then no answer has counted, and nothing
+    was put back.
     """
+    _see_free(journal, before)
     believe(journal, before, environ)
     since = clock()()
     scope = scope_of(place, os.path.dirname(os.path.dirname(journal.directory(before.id))))
     if put_back(journal, before, plan, scope, replace=before.header.imported):
         give_back(place.workspace, since)
+
+
+def _see_free(journal: Journal, before: Stored) -> None:
+    """Since it was looked at, another may have had its turn."""
+    if before.status is not Status.BLOCKED:
+        journal.see_alone(before)
+    elif by := journal.find(before.id).answered_by:
+        raise RefusedError(
+            f"{before.id[:8]} has been answered already: execution {by[:8]} goes on from it",
+            f"signalbox show {by[:8]}",
+        )
 
 
 def put_back(

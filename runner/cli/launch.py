@@ -139,13 +139,15 @@ def begin(setup: Setup) -> Begun:
     pin = setup.pin()
     target = setup.target()
     setup.quiet = setup.quiet or not (target or setup.outer)
-    before = request.blocked or request.retried
-    if before:
-        from runner.cli import custody  # 12 ms that a first run does not need
+    before = request.before
+    with contextlib.ExitStack() as held:
+        if before:
+            from runner.cli import custody  # 12 ms that a first run does not need
 
-        custody.take_over(journal, before, request.plan, request.place, setup.environ)
-        setup.engine.pinned = custody.images(journal.results(before.id))
-    execution, record = _first_row(setup, journal, pin, target)
+            held.enter_context(custody.turn(journal, before))
+            custody.take_over(journal, before, request.plan, request.place, setup.environ)
+            setup.engine.pinned = custody.images(journal.results(before.id))
+        execution, record = _first_row(setup, journal, pin, target)
     backstage = Backstage(
         journal=journal,
         execution=execution.unique_id,
