@@ -119,6 +119,16 @@ def test_R10_what_cannot_be_retried_is_refused_and_changes_nothing(
         assert (refused.code, "still running" in refused.err) == (5, True)
 
 
+@pytest.mark.parametrize("command", ["retry", "resume --approve a", "export x.tar", "flush"])
+def test_where_nothing_has_run_no_state_is_made(workspace: Workspace, command: str) -> None:
+    workspace.environ |= {"DD_API_KEY": "0" * 32, "SIGNALBOX_INTAKE_URL": "http://127.0.0.1:9"}
+    for place in (".signalbox", "/nonexistent/state"):
+        ended = workspace.run(*command.split(), "--state", place)
+        assert ended.code == (0 if command == "flush" else 2), ended.err
+        assert f"there is no {workspace.path / place}" in ended.err
+    assert not (workspace.path / ".signalbox").exists()
+
+
 def test_a_canceled_run_is_retried(workspace: Workspace, server: Server) -> None:
     workspace.write("""
         name: P

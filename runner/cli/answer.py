@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from runner import execution, plan, providers
-from runner.cli import identity, launch, origin, places
+from runner.cli import identity, launch, origin, past, places
 from runner.cli import settings as environment
 from runner.errors import RefusedError, UsageError
 from runner.event import Status
@@ -41,6 +41,7 @@ def request(
     """The execution that goes on; raises ``RefusedError`` when the run is not in a state for it."""
     _form(said)
     state = places.state(options.state, environ)
+    past.see(state)
     warnings: list[str] = []
     journal = launch.open_journal(state, os.path.dirname(state), warnings.append, environ)
     try:

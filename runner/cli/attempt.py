@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from runner import event, plan
-from runner.cli import launch, origin, places
+from runner.cli import launch, origin, past, places
 from runner.cli.request import Options, Request
 from runner.engine.graph import Graph, Ready
 from runner.errors import RefusedError
@@ -33,6 +33,7 @@ def request(
 ) -> Request:
     """The execution that runs again; raises ``RefusedError`` when there is nothing to."""
     state = places.state(options.state, environ)
+    past.see(state)
     warnings: list[str] = []
     journal = launch.open_journal(state, os.path.dirname(state), warnings.append, environ)
     try:

@@ -31,6 +31,9 @@ def command(run: str | None, state: str | None) -> int:
     where, to = places.state(state, os.environ), _target(os.environ)
     if to is None:
         raise UsageError("there is nowhere to send to", "set DD_API_KEY, or SIGNALBOX_INTAKE_URL")
+    if not os.path.isdir(where):
+        _say(f"nothing to send: there is no {where}")
+        return 0
     return _send(run, where, to, os.environ)
 
 

@@ -21,9 +21,14 @@ from runner.report.table import Listed
 def open_journal(state: str | None, environ: Mapping[str, str]) -> Journal:
     """The journal, to look at; raises ``UsageError`` when there is none."""
     where = places.state(state, environ)
-    if not os.path.exists(os.path.join(where, "journal.db")):
-        raise UsageError(f"no executions: there is no {where}", "signalbox run makes the first")
+    see(where)
     return Journal.read(where)
+
+
+def see(state: str) -> None:
+    """Raise ``UsageError`` when there is no journal: who goes on from something makes none."""
+    if not os.path.exists(os.path.join(state, "journal.db")):
+        raise UsageError(f"no executions: there is no {state}", "signalbox run makes the first")
 
 
 def tell(journal: Journal, stored: Stored, environ: Mapping[str, str]) -> report.Told:
