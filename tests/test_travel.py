@@ -551,6 +551,17 @@ def test_what_runs_is_not_exported_and_what_is_no_file_not_imported(workspace: W
     assert workspace.run("import", "run.tar").code == 5
 
 
+def test_an_export_leaves_the_files_beside_it_alone(workspace: Workspace) -> None:
+    workspace.write(PIPELINE)
+    assert workspace.run("run").code == 75
+    workspace.write("mine", "run.tar.tmp")
+    assert workspace.run("export", "run.tar").code == 0
+    assert (workspace.path / "run.tar.tmp").read_text() == "mine"
+    (workspace.path / "out").mkdir()
+    assert workspace.run("export", "out/run.tar").code == 0
+    assert os.listdir(workspace.path / "out") == ["run.tar"]
+
+
 def test_what_is_no_plain_file_is_not_replaced_by_an_export(
     workspace: Workspace, tmp_path: Path
 ) -> None:

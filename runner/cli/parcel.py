@@ -93,7 +93,7 @@ def pack(journal: Journal, stored: Stored, path: str, environ: Mapping[str, str]
     papers = {"executions.json": msgspec.json.encode(chain), "seal": sealed}
     if len(papers["executions.json"]) > _EXECUTIONS:
         raise SurroundingsError(f"{stored.id[:8]} has too many events to be exported")
-    temporary = f"{path}.tmp"
+    temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "xb", opener=_private) as file:
             _write(file, stored.id, papers, dict(_files(journal, line)), key)
