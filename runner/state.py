@@ -17,7 +17,7 @@ from runner.errors import SurroundingsError
 
 _NAME: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 """What an execution's id must look like to name a directory; ours are UUIDs."""
-_OURS: Final = frozenset({".gitignore", "journal.db", "runs", ".lock"})
+_OURS: Final = re.compile(r"\.gitignore|\.lock|runs|serve|journal\.db.*")
 ELSEWHERE: Final = "choose another place with --state or SIGNALBOX_STATE"
 
 
@@ -65,16 +65,17 @@ class Place:
         for what must not be used and ``OSError`` for what cannot be.
         """
         os.makedirs(os.path.dirname(self.state), exist_ok=True)
-        if not self._folder(self.state):
+        if os.path.isdir(self.state) and not os.path.islink(self.state):
             self._refuse_others()
+        self._folder(self.state)
         self._folder(self._runs)
         with suppress(FileExistsError):
             self.write(os.path.join(self.state, ".gitignore"), b"*\n")
         for suffix in ("", "-wal", "-shm"):
             self._file(self.path + suffix)
 
-    def _folder(self, path: str) -> bool:
-        """Make a directory (True), or look at the one that is there."""
+    def _folder(self, path: str) -> None:
+        """Make a directory, or look at the one that is there."""
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
@@ -82,10 +83,9 @@ class Place:
             if not stat.S_ISDIR(found.st_mode):
                 raise SurroundingsError(f"{path} is not a directory", ELSEWHERE) from None
             self._correct(path, found, 0o700)
-            return False
+            return
         os.chmod(path, 0o700)  # whatever the umask
         self.give(path)
-        return True
 
     def _file(self, path: str) -> None:
         """Look at one of the database's files, if it is there."""
@@ -118,9 +118,11 @@ class Place:
         os.chmod(path, mode)
 
     def _refuse_others(self) -> None:
-        """Never take over a directory with files of somebody else: ``--state .`` is a slip."""
-        names = set(os.listdir(self.state))
-        if names and not names & _OURS:
+        """Never take over a directory with files of somebody else, not even its mode: ``--state .``
+        is a slip, ``--state /etc`` a worse one.
+        """
+        names = os.listdir(self.state)
+        if "journal.db" not in names and not all(map(_OURS.fullmatch, names)):
             raise SurroundingsError(
                 f"{self.state} holds other files", f"use a directory of its own: {ELSEWHERE}"
             )

@@ -661,13 +661,18 @@ def test_D17_what_others_may_read_or_write_is_corrected(state: str, mode: int) -
     assert stat.S_IMODE(os.stat(os.path.join(state, "journal.db")).st_mode) == 0o600
 
 
-def test_D17_a_directory_of_somebody_elses_files_is_not_taken_over(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    before = stat.S_IMODE(os.stat(tmp_path).st_mode)
+@pytest.mark.parametrize("names", [["thesis.txt"], [".gitignore", "runs", "thesis.txt"]], ids=str)
+def test_D17_a_directory_of_somebody_elses_files_is_not_taken_over(
+    tmp_path: Path, names: list[str]
+) -> None:
+    """Nor is its mode changed: ``--state /etc`` would take a machine's users out of it."""
+    for name in names:
+        (tmp_path / name).write_text("years of work")
+    tmp_path.chmod(0o755)
     with pytest.raises(SurroundingsError, match="holds other files"):
         Journal.open(str(tmp_path), warn=Warnings())
-    assert os.listdir(tmp_path) == ["thesis.txt"]
-    assert stat.S_IMODE(os.stat(tmp_path).st_mode) == before
+    assert sorted(os.listdir(tmp_path)) == names
+    assert stat.S_IMODE(os.stat(tmp_path).st_mode) == 0o755
 
 
 def test_D17_a_directory_that_all_users_share_is_refused(state: str) -> None:
