@@ -71,7 +71,7 @@ def run(arguments: list[str], beside: "Sidecar | None" = None) -> int:
         return defect.tell(error)
     finally:
         if beside:
-            beside.close()
+            beside.end()
 
 
 def _carry_out(arguments: list[str], beside: "Sidecar | None") -> int:

@@ -81,7 +81,7 @@ def run(words: Exec, environ: Mapping[str, str], look: Look) -> int:
         defect.tell(error)
     finally:
         if beside:
-            beside.close()
+            beside.end()
     return foreground.wait().code
 
 
