@@ -546,7 +546,7 @@ def test_looking_makes_nothing_and_sees_a_live_run(state: str) -> None:
     journal.append(run, make.rows("s"))
     assert parts(looking, run) == ["s"]
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        looking._db.execute("DELETE FROM event")
+        looking._link.db.execute("DELETE FROM event")
     looking.close()
     journal.close()
 

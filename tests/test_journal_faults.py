@@ -61,7 +61,7 @@ def reopened(state: str) -> Journal:
     said = Warnings()
     journal = Journal.open(state, warn=said)
     assert (said, journal.degraded) == ([], "")
-    assert journal._db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert journal._link.db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     return journal
 
 
@@ -175,7 +175,7 @@ def test_a_step_that_cleans_the_workspace_loses_nothing(
     state: str, warnings: Warnings, mode: str
 ) -> None:
     journal = Journal.open(state, warn=warnings)
-    journal._db.execute(f"PRAGMA journal_mode = {mode}")
+    journal._link.db.execute(f"PRAGMA journal_mode = {mode}")
     earlier = begun(journal)
     journal.append(earlier, make.rows("earlier"))
     run = begun(journal)
@@ -411,7 +411,7 @@ def test_D13_without_shared_memory_the_rollback_journal_does(
     journal.close()
     os.mkdir(os.path.join(state, "journal.db-shm"))  # so SQLite cannot have its shared memory
     journal = Journal.open(state, warn=warnings)
-    assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert journal._link.db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     journal.append(run, make.rows("two"))
     assert parts(journal, run) == ["one", "two"]
     journal.close()
@@ -597,7 +597,7 @@ def test_D14_an_older_file_is_copied_before_it_is_changed(
     later = (*base.MIGRATIONS, "ALTER TABLE execution ADD COLUMN extra TEXT")
     monkeypatch.setattr(base, "MIGRATIONS", later)
     journal = Journal.open(state, warn=Warnings())
-    assert journal._db.execute("PRAGMA user_version").fetchone() == (len(later),)
+    assert journal._link.db.execute("PRAGMA user_version").fetchone() == (len(later),)
     assert len(parts(journal, run)) == 60
     journal.close()
     assert stat.S_IMODE(os.stat(kept).st_mode) == 0o600

@@ -9,6 +9,7 @@ intake answers (``delivery``).
     base        the tables, their versions; executions from one database into another
     salvage     what can still be read of a damaged file
     home        where the database is right now: file gone, disk full, file damaged
+    connection  queries and commits, mended if need be
     statements  one change of an execution, as SQL
     outbox      the events that wait, as SQL
     joblogs     how far each job's log has been sent, as SQL

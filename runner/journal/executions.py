@@ -1,4 +1,4 @@
-"""Executions as the journal has them: read back, and which of them a prune must leave.
+"""Executions as the journal has them: read back, found by a name, which a prune must leave.
 
 Owns decoding. What lies on disk is data that anybody may have edited: what does not fit is left
 out.
@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from runner.errors import UsageError
 from runner.event import Status
 from runner.journal.rows import Header, Stored
 from runner.notice import GateWaiting
@@ -88,6 +89,26 @@ def spared(executions: Iterable[Stored], young: Iterable[str]) -> set[str]:
             lineage = known[execution].header.execution
             todo += [lineage.resumed_from, lineage.previous.id if lineage.previous else ""]
     return found
+
+
+def find(known: Sequence[Stored], run: str, state: str) -> Stored:
+    """By unique id, an unambiguous start of one, or ``latest``: the last begun here, not from
+    inside a step. Raises ``UsageError``; ``state`` is the directory that it names.
+    """
+    if run == "latest":
+        for stored in known:
+            if not stored.header.nested:
+                return stored
+        raise UsageError(f"no run in {state} yet", "`signalbox run` starts one")
+    hint = "`signalbox list` shows what there is"
+    found = [stored for stored in known if run and stored.id.startswith(run)]
+    exact = [stored for stored in found if stored.id == run] or found
+    if not exact:
+        raise UsageError(f"no run {run!r} in {state}", hint)
+    if len(exact) > 1:
+        several = ", ".join(stored.id for stored in exact[:5])
+        raise UsageError(f"{run!r} is the start of several runs: {several}", hint)
+    return exact[0]
 
 
 def decoded(

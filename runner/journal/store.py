@@ -1,20 +1,20 @@
 """``Journal``: what can be told to the journal and asked of it; the promises stand in the package.
 
-Owns the SQL of executions, events and answers. Where the database lies, and what is done when it
-cannot be written, is ``home``'s.
+Owns the SQL of executions, events and answers. Where the database lies is ``home``'s, and what is
+done when it cannot be written ``connection``'s.
 """
 
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 import msgspec
 
-from runner.errors import RefusedError, SurroundingsError, TakenError, UsageError
+from runner.errors import RefusedError, SurroundingsError, TakenError
 from runner.journal import base, executions, joblogs, outbox, travel
+from runner.journal.connection import Connection
 from runner.journal.home import Home
 from runner.journal.rows import (
     Change,
@@ -38,15 +38,10 @@ from runner.journal.travel import Past
 from runner.notice import Answer, Result
 from runner.state import Place, is_alive, plain
 
-T = TypeVar("T")
-
 _IDS: Final = "SELECT id FROM execution"
 _LEVELS: Final = "step job stage pipeline"
 _AT_A_TIME: Final = 50
 """Dead executions closed in one go: each holds a file open, and a process may have 256."""
-
-_PATIENCE: Final = 0.02
-"""Seconds between two looks whether a file that is gone has been written anew."""
 
 _result: Final = msgspec.json.Decoder(Result)
 _answer: Final = msgspec.json.Decoder(Answer)
@@ -55,12 +50,9 @@ _answer: Final = msgspec.json.Decoder(Answer)
 class Journal:
     """One connection to the journal, used by the thread that made it. ``twin`` makes another."""
 
-    def __init__(self, home: Home, db: sqlite3.Connection, *, first: bool) -> None:
-        self._home = home
-        self._db = db
-        self._generation = home.generation
+    def __init__(self, link: Connection, *, first: bool) -> None:
+        self._link, self._home = link, link.home
         self._first = first
-        self._thread = threading.get_ident()
         self._leases: set[str] = set()
         self._settled: frozenset[int] = frozenset()
 
@@ -74,7 +66,7 @@ class Journal:
         journal or a twin of it.
         """
         home = Home(state if isinstance(state, Place) else Place(state), warn)
-        return cls(home, home.open(), first=True)
+        return cls(Connection(home, home.open()), first=True)
 
     @classmethod
     def read(cls, state: str) -> Self:
@@ -82,23 +74,11 @@ class Journal:
         empty journal where there is none. Raises ``SurroundingsError`` for one it cannot read.
         """
         home = Home(Place(state), lambda _: None, frozen=True)
-        return cls(home, home.read(), first=True)
+        return cls(Connection(home, home.read()), first=True)
 
     def twin(self) -> "Journal":
-        """Another connection, for the thread that calls this; it follows wherever this one goes.
-        While a step's removal of the file is not noticed yet, there is nothing to connect to: our
-        own thread writes it anew, any other waits for that.
-        """
-        while True:
-            with self._home.lock:
-                if threading.get_ident() == self._thread:
-                    self._stay()
-                try:
-                    return Journal(self._home, self._home.connect(), first=False)
-                except base.FAILURES:
-                    if not self._home.moved():
-                        raise
-            threading.Event().wait(_PATIENCE)
+        """Another one, for the thread that calls this; it follows wherever this one goes."""
+        return Journal(self._link.twin(), first=False)
 
     @property
     def degraded(self) -> str:
@@ -121,11 +101,11 @@ class Journal:
         twin: its connection alone. Twins first.
         """
         with self._home.lock:
-            self._follow()
+            self._link.follow()
             if self._first:
-                self._home.close(self._db)
+                self._home.close(self._link.db)
             else:
-                self._db.close()
+                self._link.db.close()
 
     # ── tell ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,15 +120,15 @@ class Journal:
         """
         execution, home = header.execution.unique_id, self._home
         with home.lock:
-            self._stay()
+            self._link.stay()
             self._lock(execution)
             try:
-                self._attempt(lambda db: self._insert(db, header, change, claim, alone=alone))
+                self._link.attempt(lambda db: self._insert(db, header, change, claim, alone=alone))
             except BaseException:
                 home.place.release(execution)
                 raise
             home.own[execution] = header
-            self._stay()
+            self._link.stay()
 
     def append(self, execution: str, change: Change) -> None:
         """One commit; on disk when this returns (unless ``degraded``)."""
@@ -160,7 +140,7 @@ class Journal:
                 if not self.degraded:  # it lies on the disk that cannot be written: as it was
                     raise
 
-        self._write(work)
+        self._link.write(work)
 
     def reserve(self, execution: str) -> str:
         """The directory of an execution that arrives, made and locked until ``close``: its files
@@ -180,14 +160,14 @@ class Journal:
         """Take in executions that have travelled, in one commit; the ids of those that were not
         here. Raises ``RefusedError`` when they contradict what is known here.
         """
-        new = self._write(lambda db: travel.admit(db, chain))
+        new = self._link.write(lambda db: travel.admit(db, chain))
         for past in chain:
             self._home.place.give_run(past.stored.id)
         return new
 
     def freeze_git(self, execution: str, git: bytes | None) -> bool:
         """Settle the commit of all its events, once (None: there is none); False: it was before."""
-        frozen = self._write(lambda db: base.settle_git(db, execution, git))
+        frozen = self._link.write(lambda db: base.settle_git(db, execution, git))
         if frozen and execution in self._home.own:
             self._home.git[execution] = git
         return frozen
@@ -195,13 +175,13 @@ class Journal:
     def adopt(self, execution: str, binding: str) -> None:
         """Bind an execution to another site and key (``flush RUN``): what waits becomes pending."""
         query = "UPDATE execution SET binding = ? WHERE id = ?"
-        self._write(lambda db: db.execute(query, (binding, execution)))
+        self._link.write(lambda db: db.execute(query, (binding, execution)))
 
     def settle(self, seqs: Sequence[int], state: State, note: str = "") -> None:
         """What became of events that ``pending`` gave. Not synced to disk: what a power cut takes
         back is sent again, byte for byte the same.
         """
-        self._write(lambda db: outbox.settle(db, seqs, state, note), sync="NORMAL")
+        self._link.write(lambda db: outbox.settle(db, seqs, state, note), sync="NORMAL")
         self._settled = frozenset(seqs)
 
     def prune(self, *, before: int, keep: int) -> list[str]:
@@ -220,48 +200,32 @@ class Journal:
 
     def version(self) -> int:
         """A number that is another one whenever another process has changed something."""
-        (found,) = self._read(lambda db: db.execute("PRAGMA data_version").fetchone())
+        (found,) = self._link.read(lambda db: db.execute("PRAGMA data_version").fetchone())
         return int(found)
 
     def stored(self) -> list[Stored]:
         """All executions, the last begun first."""
-        return self._read(executions.stored)
+        return self._link.read(executions.stored)
 
     def ids(self) -> set[str]:
         """Of all executions."""
-        return {id_ for (id_,) in self._read(lambda db: db.execute(_IDS).fetchall())}
+        return {id_ for (id_,) in self._link.read(lambda db: db.execute(_IDS).fetchall())}
 
     def waiting(self) -> list[Stored]:
         """Blocked executions that nobody has answered, the last begun first."""
-        return self._read(lambda db: executions.stored(db, executions.WAITING))
+        return self._link.read(lambda db: executions.stored(db, executions.WAITING))
 
     def find(self, run: str) -> Stored:
         """By unique id, an unambiguous start of one, or ``latest`` (the last begun here, not from
         inside a step). Raises ``UsageError``.
         """
-        hint = "`signalbox list` shows what there is"
-        known = self.stored()
-        if run == "latest":
-            for stored in known:
-                if not stored.header.nested:
-                    return stored
-            raise UsageError(
-                f"no run in {self._home.place.state} yet", "`signalbox run` starts one"
-            )
-        found = [stored for stored in known if stored.id.startswith(run)]
-        exact = [stored for stored in found if stored.id == run] or found
-        if not run or not exact:
-            raise UsageError(f"no run {run!r} in {self._home.place.state}", hint)
-        if len(exact) > 1:
-            several = ", ".join(stored.id for stored in exact[:5])
-            raise UsageError(f"{run!r} is the start of several runs: {several}", hint)
-        return exact[0]
+        return executions.find(self.stored(), run, self.state)
 
     def events(self, execution: str, *, downstream: bool = False) -> list[StoredEvent]:
         """All events of an execution, in order; ``downstream``: also those of the pipelines that
         its steps started and it reports.
         """
-        return self._read(lambda db: outbox.events(db, execution, downstream=downstream))
+        return self._link.read(lambda db: outbox.events(db, execution, downstream=downstream))
 
     def results(self, execution: str) -> dict[str, Result]:
         """What the jobs of an execution left, by job."""
@@ -274,7 +238,7 @@ class Journal:
     def opens(self, execution: str) -> list[Open]:
         """What has started and not ended: steps, then jobs, stages, the pipeline."""
         query = "SELECT level, open.id, body FROM open JOIN execution USING (number)"
-        rows = self._read(
+        rows = self._link.read(
             lambda db: db.execute(f"{query} WHERE execution.id = ?", (execution,)).fetchall()
         )
         found = [Open(level=level, id=id_, body=body) for level, id_, body in rows]
@@ -283,7 +247,7 @@ class Journal:
     def last_at(self, execution: str) -> int:
         """The time of the last event; of the start when there is none."""
         query = "SELECT max(at) FROM event WHERE seq >= ? AND seq < ?"
-        (at,) = self._read(lambda db: db.execute(query, span(db, execution)).fetchone())
+        (at,) = self._link.read(lambda db: db.execute(query, span(db, execution)).fetchone())
         return int(at or self.find(execution).header.execution.start)
 
     def dead(self, owner: Owner) -> list[Stored]:
@@ -297,7 +261,7 @@ class Journal:
 
     def see_alone(self, stored: Stored) -> None:
         """Raise ``RefusedError`` while an execution of its chain runs."""
-        self._read(lambda db: self._see_alone(db, stored.header))
+        self._link.read(lambda db: self._see_alone(db, stored.header))
 
     def alive(self, execution: str) -> bool | None:
         """Whether a process carries an execution out; None: its lock is gone, so nobody knows."""
@@ -309,7 +273,7 @@ class Journal:
     def tally(self, *, execution: str = "", binding: str = "") -> Tally:
         """What became of all events, of one execution or of all, seen with site and key."""
         memory = bool(self.degraded)
-        return self._read(lambda db: outbox.tally(db, execution, binding, memory=memory))
+        return self._link.read(lambda db: outbox.tally(db, execution, binding, memory=memory))
 
     # ── send ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -344,7 +308,7 @@ class Journal:
                 raise sqlite3.DatabaseError("events that were settled still wait")
             return batch
 
-        batch = self._read(work)
+        batch = self._link.read(work)
         if not run:
             self._give_back(batch.used)
         if batch.damaged:
@@ -357,21 +321,23 @@ class Journal:
         """
         if not binding:
             return []
-        return self._read(lambda db: joblogs.waiting(db, self._lease, binding=binding, run=run))
+        return self._link.read(
+            lambda db: joblogs.waiting(db, self._lease, binding=binding, run=run)
+        )
 
     def sections(self, execution: str, job: str) -> tuple[Section, ...]:
         """Where the steps of a job begin in its log, by offset."""
-        return self._read(lambda db: joblogs.sections(db, execution, job))
+        return self._link.read(lambda db: joblogs.sections(db, execution, job))
 
     def unsent(self, execution: str) -> list[Unsent]:
         """The logs of an execution that has ended, whose lines are not all sent."""
-        return self._read(lambda db: joblogs.unsent(db, execution))
+        return self._link.read(lambda db: joblogs.unsent(db, execution))
 
     def advance(self, execution: str, job: str, cursor: Cursor, *, done: bool = False) -> None:
         """How far a job's log has been sent; ``done``: to its end, or as far as it ever will be.
         Not synced to disk: what a power cut takes back is sent again.
         """
-        self._write(
+        self._link.write(
             lambda db: joblogs.advance(db, execution, job, cursor, done=done), sync="NORMAL"
         )
 
@@ -395,46 +361,6 @@ class Journal:
 
     # ── below ────────────────────────────────────────────────────────────────────────────────────
 
-    def _write(self, work: Callable[[sqlite3.Connection], T], *, sync: str = "FULL") -> T:
-        """One commit, wherever it can be made."""
-        with self._home.lock:
-            result = self._attempt(work, sync)
-            self._stay()
-            return result
-
-    def _stay(self) -> None:
-        """In the file that the path names."""
-        if self._home.moved():
-            self._replace(self._home.rebuild(self._db))
-
-    def _attempt(self, work: Callable[[sqlite3.Connection], T], sync: str = "FULL") -> T:
-        while True:  # a journal mends three times at most, and memory does not fail
-            self._follow()
-            try:
-                return base.commit(self._db, work, sync)
-            except base.FAILURES as error:
-                self._replace(self._home.mend(self._db, error))
-
-    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """The answer of a query; after mending, if need be."""
-        self._follow()
-        try:
-            return work(self._db)
-        except base.FAILURES as error:
-            with self._home.lock:
-                self._replace(self._home.mend(self._db, error))
-            return work(self._db)
-
-    def _follow(self) -> None:
-        """To where another thread has moved the database."""
-        if self._generation != self._home.generation:
-            with self._home.lock:
-                self._replace(self._home.connect())
-
-    def _replace(self, db: sqlite3.Connection) -> None:
-        self._db.close()
-        self._db, self._generation = db, self._home.generation
-
     def _lock(self, execution: str) -> None:
         """Hold the lock of an execution that begins. Where there is none to be had, others would
         take it for dead: it must not lie on that disk.
@@ -444,7 +370,7 @@ class Journal:
         try:
             free = self._home.place.seize(execution)
         except OSError as error:
-            self._replace(self._home.into_memory(self._db, str(error)))
+            self._link.replace(self._home.into_memory(self._link.db, str(error)))
             return
         if not free:
             raise TakenError(f"execution {execution} is running in another process")
@@ -481,11 +407,11 @@ class Journal:
                 )
 
     def _unfinished(self) -> list[Stored]:
-        return self._read(lambda db: executions.stored(db, executions.UNFINISHED))
+        return self._link.read(lambda db: executions.stored(db, executions.UNFINISHED))
 
     def _parts(self, table: str, key: str, execution: str) -> list[tuple[str, bytes]]:
         query = f"SELECT {key}, body FROM {table} JOIN execution USING (number) WHERE id = ?"  # noqa: S608
-        return self._read(lambda db: db.execute(query, (execution,)).fetchall())
+        return self._link.read(lambda db: db.execute(query, (execution,)).fetchall())
 
     def _is_dead(self, stored: Stored, owner: Owner) -> bool:
         """Whether its process is gone; its lock is ours then."""
@@ -507,7 +433,7 @@ class Journal:
         place = self._home.place
         with suppress(OSError):
             if execution not in self._home.own and place.seize(execution):
-                if self._write(lambda db: outbox.forget(db, execution)):
+                if self._link.write(lambda db: outbox.forget(db, execution)):
                     place.remove_run(execution)
                     return True
                 place.release(execution)
