@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Workspace, by_level, killed, tags
+from tests.conftest import Ended, Workspace, by_level, killed, tags
 from tests.intake_server import Server
 
 pytestmark = pytest.mark.usefixtures("forked")
@@ -27,6 +27,12 @@ def ran(workspace: Workspace) -> str:
     said = " ".join(file.read_text().split()) if file.exists() else ""
     file.unlink(missing_ok=True)
     return said
+
+
+def told_again(ended: Ended) -> list[str]:
+    """The command that the last lines give for running a failed job again."""
+    line = next(line for line in ended.err.splitlines() if line.strip().startswith("again:"))
+    return line.split()[2:]
 
 
 def pipelines(server: Server) -> list[dict[str, Any]]:
@@ -200,6 +206,16 @@ def test_a_failed_job_that_a_retry_leaves_alone_still_fails_it(
     assert ran(workspace) == ""
 
 
+def test_what_failed_in_a_retry_is_run_again_by_retrying_that(failed: Workspace) -> None:
+    bad = failed.run("retry")
+    retry = failed.run("list", "--json").json[0]["id"][:8]
+    assert (bad.code, told_again(bad)) == (1, ["retry", retry])
+    (failed.path / "fixed").touch()
+    ran(failed)
+    assert failed.run(*told_again(bad)).code == 0
+    assert ran(failed) == "J2 J3"
+
+
 def test_a_changed_file_or_commit_is_refused_unless_accepted(failed: Workspace) -> None:
     failed.write(SEQUENCE.replace("test -e fixed", "true"))
     refused = failed.run("retry")
@@ -243,9 +259,10 @@ def test_a_chain_of_everything_holds_together(workspace: Workspace, server: Serv
     workspace.write(CHAIN)
     workspace.to(server)
     assert workspace.run("run").code == 75
-    assert workspace.run("resume", "--approve", "first").code == 1
+    bad = workspace.run("resume", "--approve", "first")
+    assert bad.code == 1
     (workspace.path / "fixed").touch()
-    assert workspace.run("retry").code == 75
+    assert workspace.run(*told_again(bad)).code == 75
     assert workspace.run("resume", "--approve", "second", "--reason", "it works").code == 0
     assert ran(workspace) == "build1 deploy1 deploy1 release1".replace("build1", "build")
     blocked, failed, retried, last = pipelines(server)

@@ -208,7 +208,9 @@ class Setup:
                 if pin and pin.sha
                 else {}
             )
-            return {**again(job), **known, "its log": f"signalbox logs {run} {name}"}
+            # What went on has answers and results that a run of the job alone would not have.
+            anew = {"again": f"signalbox retry {run}"} if self.request.before else again(job)
+            return {**anew, **known, "its log": f"signalbox logs {run} {name}"}
 
         scene = msgspec.structs.replace(
             self._scene(execution, pin),
