@@ -182,6 +182,27 @@ def test_a_killed_run_is_retried_from_what_it_had_done(
     assert second["partial_retry"] is True
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environ"),
+    [
+        (("resume", "--approve", "a"), {}),
+        (("retry", "--from", "nothing"), {}),
+        (("retry",), {"SIGNALBOX_STATE_KEY": "so that nothing unsigned is believed"}),
+        (("retry",), {"SIGNALBOX_LOGS": "perhaps"}),
+    ],
+)
+def test_who_is_refused_is_told_all_the_same_that_a_killed_run_was_closed(
+    workspace: Workspace, arguments: tuple[str, ...], environ: dict[str, str]
+) -> None:
+    workspace.write("name: P\njobs: { a: { steps: [touch ran; sleep 30] } }\n")
+    with workspace.start("run") as process, killed(process):
+        workspace.until((workspace.path / "ran").exists)
+    refused = workspace.run(*arguments, within=30, **environ)
+    assert refused.code in {2, 5}
+    assert refused.err.count("was killed before it could end; it is closed as failed") == 1
+    assert len(workspace.run("list", "--json").json) == 1
+
+
 def test_a_failed_job_that_a_retry_leaves_alone_still_fails_it(
     workspace: Workspace, server: Server
 ) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from runner import execution, plan, providers
 from runner.cli import identity, launch, origin, past, places
 from runner.cli import settings as environment
+from runner.cli.voice import last_words
 from runner.errors import RefusedError, UsageError
 from runner.event import Status
 from runner.execution import rfc3339
@@ -43,27 +44,29 @@ def request(
     state = places.state(options.state, environ)
     past.see(state)
     warnings: list[str] = []
-    journal = launch.open_journal(state, os.path.dirname(state), warnings.append, environ)
-    try:
-        stored = origin.here(journal.find(run), state)
-        gates = _open_gates(journal, stored)
-        history = origin.history(journal, stored)
-    finally:
-        journal.close()
-    answers = _answers(stored, said, gates, environ)
-    declared = origin.declared(stored, environ, accept_changed=accept_changed)
-    known = {**history.answers, **{answer.gate: answer for answer in answers}}
+    with last_words(warnings):
+        journal = launch.open_journal(state, os.path.dirname(state), warnings.append, environ)
+        try:
+            stored = origin.here(journal.find(run), state)
+            gates = _open_gates(journal, stored)
+            history = origin.history(journal, stored)
+        finally:
+            journal.close()
+        answers = _answers(stored, said, gates, environ)
+        declared = origin.declared(stored, environ, accept_changed=accept_changed)
+        known = {**history.answers, **{answer.gate: answer for answer in answers}}
+        made = plan.make(
+            declared.pipeline,
+            given=declared.given(stored),
+            selection=stored.header.selection,
+            history=msgspec.structs.replace(history, answers=known),
+        )
     return launch.Request(
         place=declared.place,
         text=declared.text,
         given=stored.header.parameters,
         selection=stored.header.selection,
-        plan=plan.make(
-            declared.pipeline,
-            given=declared.given(stored),
-            selection=stored.header.selection,
-            history=msgspec.structs.replace(history, answers=known),
-        ),
+        plan=made,
         options=msgspec.structs.replace(options, state=state),
         blocked=stored,
         claim=Claim(blocked=stored.id, answers=answers),

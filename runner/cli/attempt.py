@@ -13,6 +13,7 @@ import msgspec
 from runner import event, plan
 from runner.cli import launch, origin, past, places
 from runner.cli.request import Options, Request
+from runner.cli.voice import last_words
 from runner.engine.graph import Graph, Ready
 from runner.errors import RefusedError
 from runner.event import Status
@@ -35,25 +36,26 @@ def request(
     state = places.state(options.state, environ)
     past.see(state)
     warnings: list[str] = []
-    journal = launch.open_journal(state, os.path.dirname(state), warnings.append, environ)
-    try:
-        stored = origin.here(journal.find(run), state)
-        _see_ended(stored, again)
-        journal.see_alone(stored)
-        warnings += _tried(journal, stored)
-        history = origin.history(journal, stored)
-        ran = _ran(journal, stored)
-    finally:
-        journal.close()
-    declared = origin.declared(stored, environ, accept_changed=accept_changed)
-    made = plan.make(
-        declared.pipeline,
-        given=declared.given(stored),
-        selection=stored.header.selection,
-        history=history,
-        again=again,
-    )
-    warnings += _alone(made, stored)
+    with last_words(warnings):
+        journal = launch.open_journal(state, os.path.dirname(state), warnings.append, environ)
+        try:
+            stored = origin.here(journal.find(run), state)
+            _see_ended(stored, again)
+            journal.see_alone(stored)
+            warnings += _tried(journal, stored)
+            history = origin.history(journal, stored)
+            ran = _ran(journal, stored)
+        finally:
+            journal.close()
+        declared = origin.declared(stored, environ, accept_changed=accept_changed)
+        made = plan.make(
+            declared.pipeline,
+            given=declared.given(stored),
+            selection=stored.header.selection,
+            history=history,
+            again=again,
+        )
+        warnings += _alone(made, stored)
     return Request(
         place=declared.place,
         text=declared.text,

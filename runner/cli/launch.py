@@ -22,7 +22,7 @@ from runner.cli.ownership import give_back
 from runner.cli.request import Options, Request, link, options
 from runner.cli.setup import Setup
 from runner.cli.sidecar import Sidecar
-from runner.cli.voice import Voice
+from runner.cli.voice import Voice, last_words
 from runner.commit import Pin
 from runner.engine import Engine
 from runner.execution import Commit, Execution, clock
@@ -80,9 +80,11 @@ def run(request: Request, environ: Mapping[str, str], sidecar: Sidecar | None = 
     onward: Request | None = request
     code = errors.SUCCESS
     while onward:
-        setup = Setup(onward, environ, sidecar)
-        setup.engine.reach()
-        code, ended = _carry_out(setup)
+        with last_words(onward.warnings):
+            setup = Setup(onward, environ, sidecar)
+        with last_words(setup.voice.early):
+            setup.engine.reach()
+            code, ended = _carry_out(setup)
         onward = _ask(setup, ended) if code == errors.BLOCKED else None
     return code
 

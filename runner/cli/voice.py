@@ -8,7 +8,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from runner.cli import places, screen
@@ -39,6 +39,21 @@ def look_of(environ: Mapping[str, str], fd: int) -> Look:
 def _stream() -> io.FileIO:
     """Standard error, unbuffered: nothing is left to write when we are killed."""
     return io.FileIO(2, "wb", closefd=False)
+
+
+@contextlib.contextmanager
+def last_words(warnings: Sequence[str]) -> Iterator[None]:
+    """Whatever is raised meanwhile, these are said before it: no console will, and the state of a
+    run may have been changed on the way here.
+    """
+    try:
+        yield
+    except Exception:
+        with contextlib.suppress(OSError):
+            for text in warnings:
+                for line in lines(f"! warning: {text}"):
+                    print(line, file=sys.stderr)
+        raise
 
 
 class Folding:
@@ -80,7 +95,8 @@ class Voice:
         self._environ = environ
         self._console: Console | Live | None = None
         self._live: Live | None = None
-        self._early: list[str] = []
+        self.early: list[str] = []
+        """Warnings that wait for the console."""
         self._asides: list[str] = []
         self._begun = False
 
@@ -89,7 +105,7 @@ class Voice:
         if self._console and self._begun:
             self._console.warn(text)
         else:
-            self._early.append(text)
+            self.early.append(text)
 
     def tell(self, text: str) -> None:
         """What is being done, where that takes its time."""
@@ -133,7 +149,7 @@ class Voice:
     def release(self) -> None:
         """Say what waited, once the header stands."""
         self._begun = True
-        early, self._early = self._early, []
+        early, self.early[:] = self.early[:], []
         for text in early:
             self.warn(text)
         asides, self._asides = self._asides, []
@@ -144,7 +160,7 @@ class Voice:
         self, journal: Journal, delivered: "Delivered | None", errors: Sequence[str]
     ) -> None:
         """The only words of a command that is not to be noticed: what went wrong."""
-        said, self._early = self._early, []
+        said, self.early[:] = self.early[:], []
         if errors:
             said.append(f"{len(errors)} reports about this failed; the first: {errors[0]}")
         if journal.degraded:
