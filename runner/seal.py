@@ -59,7 +59,9 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     standing: tuple[Answer, ...] = ()
     """Those that count in it: a retry carries some over and asks for others again."""
     actor: str = ""
-    """Who started it, and may not answer where a gate says so."""
+    """Who started the chain, and may not answer where a gate says so."""
+    retriers: tuple[str, ...] = ()
+    """Nor may those who retried."""
     kept: tuple[Kept, ...] = ()
     images: Mapping[str, str] = {}
     """Digests of the images that jobs ran in, by name."""

@@ -337,6 +337,44 @@ def test_a_tampered_state_is_refused(origin: Origin, desk: Desk, tmp_path: Path)
     assert not (desk.path / "deployed").exists()
 
 
+FOUR_EYES = """
+    name: Four eyes
+    jobs:
+      build: { steps: [test -e fixed] }
+      a: { needs: [build], gate: "Go?", not-initiator: true }
+      x: { needs: [a], steps: ['true'] }
+      b: { needs: [x], gate: "On?", not-initiator: true }
+"""
+
+
+def test_neither_who_started_a_chain_nor_who_retried_it_answers_wherever_it_goes_on(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    workspace.write(FOUR_EYES)
+    workspace.commit()
+    box, desk = str(tmp_path / "run.tar"), Desk.of(workspace, tmp_path / "elsewhere")
+    workspace.environ["SIGNALBOX_STATE_KEY"] = desk.environ["SIGNALBOX_STATE_KEY"] = KEY
+    assert workspace.run("run", LOGNAME="ada").code == 1
+    first = workspace.run("list", "--json").json[0]["id"][:8]
+    assert workspace.run("retry", LOGNAME="eve").code == 1
+    (workspace.path / "fixed").touch()
+    assert workspace.run("retry", LOGNAME="bob").code == 75
+    assert workspace.run("export", box).code == 0
+    assert desk.run("import", box).code == 0
+    initiators = (("ada", "started"), ("eve", "retried"), ("bob", "retried"))
+    for place, gate in ((workspace, "a"), (desk, "a"), (desk, "b")):
+        for who, did in initiators:
+            refused = place.run("resume", "--approve", gate, LOGNAME=who)
+            assert (refused.code, f"{who} {did} {first} " in refused.err) == (5, True), refused.err
+        if place is desk:
+            ended = desk.run("resume", "--approve", gate, LOGNAME="carol")
+            assert ended.code == (75 if gate == "a" else 0), ended.err
+    journal = workspace.path / ".signalbox/journal.db"
+    journal.write_bytes(journal.read_bytes().replace(b'"bob"]', b'"bab"]'))
+    refused = workspace.run("resume", "--approve", "a", LOGNAME="bob")
+    assert (refused.code, "it was changed" in refused.err) == (5, True), refused.err
+
+
 KILLED = """
     name: Killed
     jobs:

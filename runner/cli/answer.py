@@ -85,10 +85,12 @@ def refusal(gate: GateWaiting, stored: Stored, person: str) -> RefusedError | No
     if gate.approvers and person not in gate.approvers:
         may = f"approvers: {', '.join(gate.approvers)}"
         return RefusedError(f"{person} may not answer {gate.gate}", may)
-    if gate.not_initiator and person == stored.header.actor:
+    header = stored.header
+    if gate.not_initiator and person in {header.actor, *header.retriers}:
+        did = "started" if person == header.actor else "retried"
         return RefusedError(
-            f"{person} started {stored.id[:8]} and so may not answer {gate.gate}",
-            "somebody else must",
+            f"{person} {did} {(header.root or stored.id)[:8]} and so may not answer {gate.gate}",
+            "neither who started it nor who retried it may: somebody else must",
         )
     return None
 

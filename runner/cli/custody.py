@@ -88,6 +88,7 @@ def seal_of(journal: Journal, stored: Stored) -> Seal:
         },
         standing=header.answers,
         actor=header.actor,
+        retriers=header.retriers,
         kept=tuple(kept_by(journal, line).values()),
         images=images(results),
     )

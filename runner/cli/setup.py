@@ -136,6 +136,10 @@ class Setup:
         """The execution's row."""
         request, settings = self.request, self.settings
         before = request.before.header if request.before else None
+        person = identity.actor(self.caller.host)
+        retriers = before.retriers if before else ()
+        if request.retried:
+            retriers = tuple(dict.fromkeys((*retriers, person)))
         envelope = event.Envelope(
             provider_name=self.caller.host.provider_name,
             service=settings.service or request.plan.pipeline.service or None,
@@ -155,9 +159,8 @@ class Setup:
             pin=msgspec.json.encode(pin),
             root=(before.root or before.execution.unique_id) if before else "",
             nested=settings.nested,
-            actor=request.blocked.header.actor
-            if request.blocked
-            else identity.actor(self.caller.host),
+            actor=before.actor if before else person,
+            retriers=retriers,
             answers=tuple(gate.answer for gate in request.plan.gates if gate.answer),
         )
 

@@ -46,7 +46,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     nested: bool = False
     """Started from inside a step: never ``latest``."""
     actor: str = ""
-    """Who started it; of a resume, who started what it goes on from."""
+    """Who started the first execution of the chain."""
+    retriers: tuple[str, ...] = ()
+    """Who has retried one of the chain since, this one too."""
     answers: tuple[Answer, ...] = ()
     """Those that count in it: given when it began, or to an execution before it."""
     imported: bool = False

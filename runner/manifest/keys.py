@@ -94,7 +94,7 @@ _GATE_KEYS: Final = _keys(
     ("gate*", _PROSE, "The question; the pipeline stops until a person answers it."),
     ("expires", _DURATION, "How long an answer is waited for. Default: for ever."),
     ("approvers", many(_NAME, low=1, unique=True), "Who may answer. Default: everybody."),
-    ("not-initiator", _FLAG, "Whoever started the pipeline may not answer."),
+    ("not-initiator", _FLAG, "Whoever started or retried the pipeline may not answer."),
     ("fields", table(PARAMETER), "Values that whoever approves may set."),
 )
 
