@@ -244,6 +244,25 @@ def test_R12_who_may_answer_is_checked_and_told(workspace: Workspace, server: Se
     assert workspace.run("resume", "--approve", "b", LOGNAME="bob").code == 0
 
 
+def test_a_colon_in_a_gates_name_is_none_in_the_keys_of_its_tags(
+    workspace: Workspace, server: Server
+) -> None:
+    workspace.write("""
+        name: P
+        jobs:
+          "eu:go": { gate: "Go?" }
+          x: { needs: ["eu:go"], steps: ['true'] }
+          "eu:on": { needs: [x], gate: "On?", expires: 0.01s }
+    """)
+    assert workspace.to(server).run("run").code == 75
+    assert workspace.run("resume", "--approve", "eu:go", "--reason", "why: so").code == 75
+    said = tags(by_level(server.events, "pipeline")[-1])
+    assert (said["gate.eu_go"], said["gate.eu_go.reason"]) == ("approved", "why: so")
+    assert {"gate.eu_go.by", "gate.eu_go.at"} < said.keys()
+    assert workspace.run("flush").code == 0
+    assert tags(by_level(server.events, "pipeline")[-1])["gate.eu_on"] == "expired"
+
+
 def test_jobs_behind_a_gate_that_is_not_asked_are_told(
     workspace: Workspace, server: Server
 ) -> None:

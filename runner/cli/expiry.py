@@ -20,7 +20,7 @@ from runner.execution import Execution
 from runner.journal import Change, Claim, Header, Journal, Stored
 from runner.notice import Answer, ExecutionFinished, JobSkipped, Outcome
 from runner.plan import Decision, Plan, PlannedJob
-from runner.recorder import Labels, Recorder
+from runner.recorder import Labels, Recorder, answered
 from runner.redact import Masker
 
 
@@ -123,8 +123,7 @@ def _labels(journal: Journal, stored: Stored, late: Iterable[Answer]) -> Labels:
     tags = {key: value for key, value in told.items() if not key.startswith("gate.")}
     tags["resumed_from"] = stored.id
     for answer in late:
-        tags[f"gate.{answer.gate}"] = "expired"
-        tags[f"gate.{answer.gate}.at"] = execution.rfc3339(answer.at)
+        tags |= answered(answer)
     return Labels(node=blocked.node if blocked else None, pipeline_tags=tags)
 
 

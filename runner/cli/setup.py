@@ -20,7 +20,7 @@ from runner.cli.voice import Folding, Voice
 from runner.commit import Pin
 from runner.console import Console, Scene, again
 from runner.engine import Surroundings
-from runner.execution import Execution, Link, rfc3339
+from runner.execution import Execution, Link
 from runner.journal import Header, Journal
 from runner.notice import Screen
 
@@ -175,12 +175,8 @@ class Setup:
         if request.blocked:
             tags["resumed_from"] = request.blocked.id
         for answer in request.claim.answers if request.claim else ():
-            did = "approved" if answer.approved else "rejected"
-            tags[f"gate.{answer.gate}"] = did
-            tags[f"gate.{answer.gate}.by"] = answer.who
-            tags[f"gate.{answer.gate}.at"] = rfc3339(answer.at)
-            if answer.reason:
-                tags[f"gate.{answer.gate}.reason"] = self.masker.text(answer.reason)
+            reason = self.masker.text(answer.reason)
+            tags |= recorder.answered(msgspec.structs.replace(answer, reason=reason))
         return recorder.Labels(
             node=msgspec.structs.replace(
                 host.node,

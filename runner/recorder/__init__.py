@@ -39,10 +39,10 @@ from runner.notice import (
 )
 from runner.plan import Decision, Plan, PlannedJob
 from runner.recorder.dead import LOST, close_dead, place
-from runner.recorder.parts import Labeled, Labels, OpenJob, OpenStage
+from runner.recorder.parts import Labeled, Labels, OpenJob, OpenStage, answered
 from runner.recorder.shapes import Shapes
 
-__all__ = ["Appends", "Labels", "Letter", "Recorder", "Relay", "close_dead"]
+__all__ = ["Appends", "Labels", "Letter", "Recorder", "Relay", "answered", "close_dead"]
 
 UPDATE_EVERY: Final = 10 * SECOND
 """How often a running pipeline may tell more of itself (interface, section 6)."""

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from runner.event import Failure, Node, Status
-from runner.notice import JobStarted, Level, Said
+from runner.execution import rfc3339
+from runner.notice import Answer, JobStarted, Level, Said
 
 TAGS: Final = 100
 """Tags, and measures, per event (Datadog's limit for custom tags)."""
@@ -26,6 +27,21 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     pipeline_tags: Mapping[str, str] = {}
     """On the pipeline alone: the host CI, who answered a gate."""
     measures: Mapping[str, float] = {}
+
+
+def answered(answer: Answer) -> dict[str, str]:
+    """The tags that tell of an answer. A tag's key ends at its first colon: one in the name of the
+    gate is an underscore there.
+    """
+    key = f"gate.{answer.gate.replace(':', '_')}"
+    verdict = "approved" if answer.approved else "rejected"
+    tags = {
+        key: "expired" if answer.expired else verdict,
+        f"{key}.by": answer.who,
+        f"{key}.at": rfc3339(answer.at),
+        f"{key}.reason": answer.reason,
+    }
+    return {key: value for key, value in tags.items() if value}
 
 
 class Labeled:
