@@ -1,5 +1,6 @@
 """The same step here: what is printed, and what happens when it is run."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,16 @@ def test_what_a_step_had_is_printed(failed: Failed) -> None:
     ):
         assert line in told.out
     assert not (failed.path / "here").exists()
+
+
+def test_what_is_printed_does_the_same_as_its_lines_are_typed(failed: Failed) -> None:
+    told = failed.run("reproduce")
+    typed = subprocess.run(
+        ["bash", "-c", told.out], cwd=failed.path, text=True, capture_output=True, check=False
+    )
+    failed.git("worktree", "remove", "--force", "../reproduce")
+    last = typed.stdout.splitlines()[-1]
+    assert (typed.returncode, last) == (7, SEEN.removesuffix(" token")), typed.stderr
 
 
 def test_it_runs_at_its_commit_and_the_tree_is_not_touched(failed: Failed) -> None:

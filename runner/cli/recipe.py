@@ -47,6 +47,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     platform: str = ""
     before: tuple[str, ...] = ()
     """The steps of its job that ran before it there, and do not here."""
+    kept: tuple[str, ...] = ()
+    """Archives of what the jobs it needs kept."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +62,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     directory: str
     """The run's own."""
     kept: tuple[tuple[str, str, tuple[str, ...]], ...]
-    """What the jobs it needs kept: archive, sha256, patterns."""
+    """The same archives, each with its sha256 and the patterns."""
 
 
 # ── look ─────────────────────────────────────────────────────────────────────────────────────────
@@ -80,13 +82,15 @@ def look(
         named = _named(planned, _variables(whole, planned, outputs))
         chosen = _steps(named, told, steps)
         alone = _alone(whole, planned, chosen, outputs)
+        kept = tuple(_kept(journal, stored, whole, planned))
+        recipe = _recipe(stored, whole, named, chosen, journal, environ)
         return Found(
-            recipe=_recipe(stored, whole, named, chosen, journal, environ),
+            recipe=msgspec.structs.replace(recipe, kept=tuple(archive for archive, *_ in kept)),
             stored=stored,
             plan=alone,
             state=places.state(state, environ),
             directory=journal.directory(stored.id),
-            kept=tuple(_kept(journal, stored, whole, planned)),
+            kept=kept,
         )
     finally:
         journal.close()
@@ -283,6 +287,9 @@ def text(recipe: Recipe) -> str:
         out.append(f"# steps before it, which do not run with it: {names}")
     if recipe.commit:
         out.append(f"git worktree add --detach ../reproduce {shlex.quote(recipe.commit)}")
+        # It may have come from elsewhere: --run would not put back a .git, either.
+        put_back = "tar -C ../reproduce --exclude .git -xf"
+        out += [f"{put_back} {shlex.quote(archive)}" for archive in recipe.kept]
         place = os.path.normpath(os.path.join("../reproduce", recipe.directory))
         out.append(f"cd {shlex.quote(place)}")
     out += [f"export {name}={shlex.quote(value)}" for name, value in recipe.variables.items()]
