@@ -388,6 +388,31 @@ def test_one_retry_of_a_chain_runs_at_a_time(workspace: Workspace) -> None:
     assert len(workspace.run("list", "--json").json) == 3
 
 
+def test_a_gate_is_not_answered_while_a_retry_of_its_chain_runs(workspace: Workspace) -> None:
+    workspace.write("""
+        name: P
+        jobs:
+          a: { steps: [test -e fixed, echo a >> ran, until test -e go; do sleep .05; done] }
+          gate: { needs: [a], gate: "Go?" }
+          b: { needs: [gate], steps: [echo b >> ran] }
+    """)
+    assert workspace.run("run").code == 1
+    for name in ("fixed", "go"):
+        (workspace.path / name).touch()
+    assert workspace.run("retry").code == 75
+    blocked, failed = (one["id"] for one in workspace.run("list", "--json").json)
+    ran(workspace)
+    (workspace.path / "go").unlink()
+    with workspace.start("retry", failed) as process, killed(process):
+        workspace.until((workspace.path / "ran").exists)
+        refused = workspace.run("resume", blocked, "--approve", "gate")
+        assert (refused.code, "of the same chain is running" in refused.err) == (5, True)
+        (workspace.path / "go").touch()
+        assert process.wait(20) == 75
+    assert workspace.run("resume", blocked, "--approve", "gate").code == 0
+    assert ran(workspace) == "a b"
+
+
 def test_of_four_retries_at_once_one_runs(workspace: Workspace) -> None:
     workspace.write("""
         name: P

@@ -302,13 +302,12 @@ def take_over(
 
 def _see_free(journal: Journal, before: Stored) -> None:
     """Since it was looked at, another may have had its turn."""
-    if before.status is not Status.BLOCKED:
-        journal.see_alone(before)
-    elif by := journal.find(before.id).answered_by:
+    if by := journal.find(before.id).answered_by:
         raise RefusedError(
             f"{before.id[:8]} has been answered already: execution {by[:8]} goes on from it",
             f"signalbox show {by[:8]}",
         )
+    journal.see_alone(before)
 
 
 def put_back(

@@ -185,7 +185,7 @@ def _first_row(
         )
         change = msgspec.structs.replace(record.first(), results=tuple(request.results.values()))
         try:
-            journal.begin(header, change, request.claim, alone=request.retried is not None)
+            journal.begin(header, change, request.claim, alone=request.before is not None)
         except errors.TakenError:
             if execution.unique_id in taken:
                 raise
