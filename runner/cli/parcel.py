@@ -1,6 +1,7 @@
 """One run as one plain file: a tar of fixed names, signed where there is a key.
 
-Owns the form of the file, both ways, and every limit on its size. In it, in this order::
+Owns the form of the file, both ways, and every limit on its size but a log's (``excerpt``). In it,
+in this order::
 
     contents            a signed paper (``seal.paper``): every other member, its size and sha256
     executions.json     the run and what it stands on, the first execution first (``journal.Past``)
@@ -26,14 +27,12 @@ from typing import IO, Final
 import msgspec
 
 from runner import keep, seal
-from runner.cli import custody, customs
+from runner.cli import custody, customs, excerpt
 from runner.commit import Pin
 from runner.errors import RefusedError, SurroundingsError, UsageError
-from runner.journal import Header, Journal, Past, Section, State, Stored, StoredEvent, Unsent
+from runner.journal import Header, Journal, Past, State, Stored
 from runner.seal import Kept, Trust
 
-LOG: Final = 16 * 1024 * 1024
-"""Bytes of a job's log that travel: its end."""
 _CONTENTS: Final = 16 * 1024 * 1024
 _EXECUTIONS: Final = 256 * 1024 * 1024
 _ARCHIVE: Final = keep.LIMIT + keep.ENTRIES * 2048
@@ -44,7 +43,6 @@ _UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _FILE: Final = re.compile(rf"runs/({_UUID})/(?:{_UUID}\.(log|tar)|kept\.json)")
 _BROKEN: Final = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError)
 """What reading bytes raises that are no parcel; msgspec's errors are ``ValueError``."""
-_CUT: Final = b"[the beginning of this log was cut off when it was exported]\n"
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,59 +143,8 @@ def _past(journal: Journal, stored: Stored) -> Past:
         events=events,
         results=tuple(journal.results(stored.id).values()),
         answers=tuple(journal.answers(stored.id).values()),
-        logs=tuple(_logs(journal, stored, events)),
+        logs=tuple(excerpt.unsent(journal, stored, events)),
     )
-
-
-def _logs(journal: Journal, stored: Stored, events: tuple[StoredEvent, ...]) -> Iterator[Unsent]:
-    """Where logs go on, of jobs whose final event waits: who sends that sends their lines."""
-    waits = {
-        event.id
-        for event in events
-        if event.level == "job" and event.final and event.state is State.WAITING
-    }
-    for log in journal.unsent(stored.id):
-        path = os.path.join(journal.directory(stored.id), f"{log.job}.log")
-        if log.job in waits and os.path.isfile(path) and not os.path.islink(path):
-            yield _as_taken(log, path)
-
-
-def _as_taken(log: Unsent, path: str) -> Unsent:
-    """Where a log goes on when of it the end alone travels: its lines keep their numbers, the one
-    that says so has that of the last one that is missing.
-    """
-    size = os.path.getsize(path)
-    if size <= LOG:
-        return log
-    away = size - LOG
-    begin, cursor = away + len(_CUT), log.cursor
-    if cursor.offset < begin:
-        line = cursor.line + _breaks(path, cursor.offset, begin) - 1
-        cursor = msgspec.structs.replace(cursor, offset=0, line=max(line, 0))
-    else:
-        cursor = msgspec.structs.replace(cursor, offset=cursor.offset - away)
-    sections = {
-        (section.offset - away if section.offset >= begin else 0): section.name
-        for section in log.sections
-    }
-    return Unsent(
-        job=log.job,
-        cursor=cursor,
-        sections=tuple(
-            Section(job=log.job, offset=offset, name=name) for offset, name in sections.items()
-        ),
-    )
-
-
-def _breaks(path: str, start: int, end: int) -> int:
-    """How many lines end in a part of a file."""
-    found = 0
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        file.seek(start)
-        while start < end and (piece := file.read(min(_PIECE, end - start))):
-            found += piece.count(b"\n")
-            start += len(piece)
-    return found
 
 
 def _files(journal: Journal, line: list[Stored]) -> Iterator[tuple[str, str]]:
@@ -229,14 +176,9 @@ def _write(
 
 
 def _taken(path: str) -> IO[bytes]:
-    """A file as it travels: of a long log, the end."""
+    """A file as it travels."""
     file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")  # noqa: SIM115
-    size = os.fstat(file.fileno()).st_size
-    if not path.endswith(".log") or size <= LOG:
-        return file
-    with file:
-        file.seek(size - LOG + len(_CUT))
-        return io.BytesIO(_CUT + file.read(LOG - len(_CUT)))
+    return excerpt.tail(file) if path.endswith(".log") else file
 
 
 def _size(source: IO[bytes]) -> int:
@@ -324,7 +266,7 @@ def _checked(contents: Contents) -> tuple[tuple[Member, ...], tuple[Member, ...]
         match = _FILE.fullmatch(file.name)
         if not match:
             raise ValueError(f"{file.name[:80]!r} does not belong into it")
-        limit = {"log": LOG, "tar": _ARCHIVE}.get(match[2], _CONTENTS)
+        limit = {"log": excerpt.LIMIT, "tar": _ARCHIVE}.get(match[2], _CONTENTS)
         if not 0 <= file.size <= limit:
             raise ValueError(f"{file.name} is too large")
     return papers, files
