@@ -1,7 +1,9 @@
 """Retries as Datadog's guide has them: which jobs run again, what is carried over, what is told."""
 
 import contextlib
+import shutil
 import signal
+import sqlite3
 import time
 from typing import Any
 
@@ -429,3 +431,28 @@ def test_of_four_retries_at_once_one_runs(workspace: Workspace) -> None:
         (workspace.path / "go").touch()
         assert sorted(process.wait(20) for process in many) == [0, 5, 5, 5]
     assert ran(workspace) == "a"
+
+
+def test_what_another_machine_had_begun_blocks_no_chain_for_ever(workspace: Workspace) -> None:
+    """Its journal alone was carried here: nobody can see its locks any more, or close it."""
+    workspace.write("name: P\njobs: { a: { steps: ['test -e good || sleep 20 && false'] } }\n")
+    (workspace.path / "good").touch()
+    assert workspace.run("run").code == 1
+    failed = workspace.run("list", "--json").json[0]["id"]
+    (workspace.path / "good").unlink()
+    with workspace.start("retry", failed) as process, killed(process):
+        workspace.until(lambda: len(workspace.run("list", "--json").json) == 2)
+    state = workspace.path / ".signalbox"
+    shutil.rmtree(state / "runs")
+    elsewhere = '{"host":"elsewhere","boot":"other","pid":1}'
+    with contextlib.closing(sqlite3.connect(state / "journal.db", isolation_level=None)) as db:
+        db.execute(
+            "UPDATE execution"
+            " SET header = CAST(json_set(CAST(header AS TEXT), '$.owner', json(?)) AS BLOB)"
+            " WHERE status IS NULL",
+            (elsewhere,),
+        )
+    (workspace.path / "good").touch()
+    ended = workspace.run("retry", failed)
+    assert ended.code == 1, ended.err
+    assert "of the same chain" not in ended.err

@@ -119,7 +119,7 @@ def _open_gates(journal: Journal, stored: Stored) -> dict[str, GateWaiting]:
             f"{short} is not blocked: it ended with {stored.status.value}",
             "signalbox list shows which executions wait for an answer",
         )
-    journal.see_alone(stored)
+    journal.see_alone(stored, identity.owner())
     return {gate.gate: gate for gate in stored.gates}
 
 

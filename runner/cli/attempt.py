@@ -12,6 +12,7 @@ import msgspec
 
 from runner import event, plan
 from runner.cli import launch, origin, past, places
+from runner.cli.identity import owner
 from runner.cli.request import Options, Request
 from runner.cli.voice import last_words
 from runner.engine.graph import Graph, Ready
@@ -41,7 +42,7 @@ def request(
         try:
             stored = origin.here(journal.find(run), state)
             _see_ended(stored, again)
-            journal.see_alone(stored)
+            journal.see_alone(stored, owner())
             warnings += _tried(journal, stored)
             history = origin.history(journal, stored)
             ran = _ran(journal, stored)

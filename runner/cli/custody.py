@@ -21,6 +21,7 @@ from typing import Final, assert_never
 import msgspec
 
 from runner import keep, seal
+from runner.cli.identity import owner
 from runner.cli.ownership import give_back
 from runner.cli.places import Place
 from runner.commit import Pin
@@ -307,7 +308,7 @@ def _see_free(journal: Journal, before: Stored) -> None:
             f"{before.id[:8]} has been answered already: execution {by[:8]} goes on from it",
             f"signalbox show {by[:8]}",
         )
-    journal.see_alone(before)
+    journal.see_alone(before, owner())
 
 
 def put_back(

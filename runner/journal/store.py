@@ -13,6 +13,7 @@ from typing import Final, Self
 import msgspec
 
 from runner.errors import RefusedError, SurroundingsError, TakenError
+from runner.execution import Execution
 from runner.journal import base, executions, joblogs, outbox, travel
 from runner.journal.connection import Connection
 from runner.journal.home import Home
@@ -259,9 +260,11 @@ class Journal:
         # Read once more: before a lock was ours another process may have closed its execution.
         return [s for s in self._unfinished() if s.id in ours] if ours else []
 
-    def see_alone(self, stored: Stored) -> None:
-        """Raise ``RefusedError`` while an execution of its chain runs."""
-        self._link.read(lambda db: self._see_alone(db, stored.header))
+    def see_alone(self, stored: Stored, owner: Owner) -> None:
+        """Raise ``RefusedError`` while an execution of its chain runs, as far as ``owner`` can see:
+        where there is no lock, what another machine has begun is over or no concern of this one.
+        """
+        self._link.read(lambda db: self._see_alone(db, stored.header.execution, owner))
 
     def alive(self, execution: str) -> bool | None:
         """Whether a process carries an execution out; None: its lock is gone, so nobody knows."""
@@ -389,18 +392,20 @@ class Journal:
         if db.execute("SELECT 1 FROM execution WHERE id = ?", (execution,)).fetchone():
             raise TakenError(f"execution {execution} has been carried out already")
         if alone:
-            self._see_alone(db, header)
+            self._see_alone(db, header.execution, header.owner)
         if claim:
             if self.degraded:
                 raise SurroundingsError(f"the answer cannot be kept: {self.degraded}")
             answer(db, claim, execution)
         put(db, base.insert_execution(db, header), change)
 
-    def _see_alone(self, db: sqlite3.Connection, header: Header) -> None:
+    def _see_alone(self, db: sqlite3.Connection, execution: Execution, owner: Owner) -> None:
         """A free lock was a dead run's; of another kernel's it is all that is known here."""
         for other in executions.stored(db, executions.UNFINISHED):
-            same = other.header.execution.pipeline_id == header.execution.pipeline_id
-            if same and self.alive(other.id) is not False:
+            alive, theirs = self.alive(other.id), other.header.owner
+            if alive is None:
+                alive = owner.boot == theirs.boot or owner.host == theirs.host
+            if alive and other.header.execution.pipeline_id == execution.pipeline_id:
                 raise RefusedError(
                     f"execution {other.id[:8]} of the same chain is running",
                     f"wait until it has ended: signalbox show {other.id[:8]}",
