@@ -1,13 +1,12 @@
-"""What shells, make, git, CTest, TAP and any program say: ``error: ...``; and who repeats it.
-
-Owns the tools that have no stack and no compiler's row, and the lines that only say that something
-else failed.
+"""What shells, make, git, docker build, CTest, TAP and our own runs say: tools that have no stack
+and no compiler's row.
 """
 
 import re
 from collections.abc import Iterator
 from typing import Final
 
+from runner.failure import lines
 from runner.failure.output import Finding, Output, Weight, joined
 from runner.notice import Reason
 
@@ -18,34 +17,6 @@ _NOT_RUN: Final = {
 _FOUND: Final = 126
 """How a shell ends that has found a command, and cannot run it."""
 _SCRIPT: Final = r"^\S+: (?=(line )?\d+: )"
-_REPEATED: Final = (
-    r"g?make(?:\[\d+\])?: (?:\*\*\* \[|Leaving|Entering|Target .* not remade)|collect2: error: ld"
-    r"|error: could not compile|error: aborting due to|error: test failed|error: build failed"
-    r"|warning: build failed|compilation terminated|ninja: build stopped|FAILED: "
-    r"|error: fatalError$|exit status \d+$|script returned exit code"
-    r"|.*Process completed with exit code|[\w.-]+ exited with code \d+$|Aborting on container exit"
-    r"|error Command failed|.*ELIFECYCLE|info Visit https://yarnpkg|npm (?:error|ERR!)|npm notice"
-    r"|-- Configuring incomplete|See also \"|Found \d+ errors?|\d+ errors?(?: generated)?\.?$"
-    r"|ERROR: failed to (?:solve|build): (?:failed to solve: )?process|Dockerfile:\d+$|-{6,}"
-    r"|\s+\d+ \| |\s*>>> | > \[|FAIL\b"
-    r"|Some errors have|For more information|hint: |note: |Errors while running CTest"
-    r"|\[INFO\]|\[WARNING\]|\[ERROR\]|BUILD FAILED|\d+ actionable tasks?|\* Try|> (?:Run|Get) "
-    r"|tar: (?:Error is not|Child returned|Exiting)|\S*::error|BEGIN failed--compilation"
-    r"|.*(?:Execution of \S+|had) (?:aborted due to )?compilation errors"
-)
-_PLAIN: Final = (
-    r"\s{0,2}(?:\S+ )?(?:[\w.@/+ -]{1,60}(?:\[\d+\])?: )?(?:line \d+: )?(?:\[?(?:[Ee]rror|ERROR"
-    r"|[Ff]atal|FATAL|CRITICAL|critical|E)\]?(?:\[\w+\])?(?: \w+)?[:!]"
-    r"|\[(?:error|ERROR)\] |error [A-Z]|ERR_\w+ |panic: |Permission denied \("
-    r"|Host key verification failed|Error .{3,})"
-)
-_SHELL: Final = r"(?:/\S*/)?(?:ba|da|z|k)?sh: (?:-c: )?(?:line )?\d+: "
-_RUN: Final = 60
-"""Lines in a row that call themselves errors and are told."""
-_QUIET: Final = r"(?:.*\b(?:0|no) errors?\b)|.*\b(?:warning|WARN)\b"
-_SPOT: Final = (
-    r"(?P<a>(?![^/.]+: )[^\s:]+): line (?P<b>\d+): |.* at (?P<c>[^\s-]\S*) line (?P<d>\d+)[.,]"
-)
 
 
 def read(output: Output) -> Iterator[Finding]:
@@ -61,12 +32,6 @@ def read(output: Output) -> Iterator[Finding]:
         yield from _difference(output)
     if output.has("its log: "):
         yield from _signalbox(output)
-    yield from _plain(output)
-
-
-def repeats(line: str) -> bool:
-    """Whether a line says only that something else failed, or nothing."""
-    return not line or re.match(_REPEATED, line) is not None
 
 
 def _not_run(output: Output) -> Iterator[Finding]:
@@ -76,7 +41,7 @@ def _not_run(output: Output) -> Iterator[Finding]:
     pattern = _NOT_RUN.get(output.ended.code)
     if pattern is None:
         return
-    last = [at for at, line in enumerate(output.lines) if not repeats(line)][-5:]
+    last = [at for at, line in enumerate(output.lines) if not lines.repeats(line)][-5:]
     for at in reversed(last):
         if re.match(pattern, output.lines[at]):
             said = re.sub(_SCRIPT, "", output.lines[at].strip())
@@ -94,8 +59,8 @@ def _git(output: Output) -> Iterator[Finding]:
             end = output.run(
                 r"error: |hint: |Automatic merge|Auto-merging|CONFLICT| ! ", rows[0][0]
             )
-            lines = output.lines[rows[0][0] : end + 1]
-            said = joined(line for line in lines if not line.startswith(("hint: ", "Auto-")))
+            told = output.lines[rows[0][0] : end + 1]
+            said = joined(line for line in told if not line.startswith(("hint: ", "Auto-")))
             yield Finding(start=rows[0][0], end=end, message=said)
 
 
@@ -170,7 +135,7 @@ def _signalbox(output: Output) -> Iterator[Finding]:
 
 def _annotated(output: Output) -> Iterator[Finding]:
     """What a tool asks a host CI to show beside the code."""
-    rows = list(output.find(r"::error(?: (.*?))?::(.+)"))[-_RUN:]
+    rows = list(output.find(r"::error(?: (.*?))?::(.+)"))[-lines.RUN :]
     if not rows:
         return
     spots = (re.search(r"(?:^|,)file=([^,]+),(?:.*,)?line=(\d+)", row[1] or "") for _, row in rows)
@@ -211,42 +176,3 @@ def _tap(output: Output, at: int) -> list[str]:
         return []
     end = output.run(r"\s{4}|\s*$", said[0] + 1) if said[1][1].startswith("|") else said[0]
     return [said[1][1].strip("|-'"), *output.lines[said[0] + 1 : end + 1]]
-
-
-def _plain(output: Output) -> Iterator[Finding]:
-    """The last lines that call themselves an error."""
-    both = f"{_PLAIN}|{_SPOT}|{_SHELL}"
-    end = next(
-        (
-            at
-            for at in range(len(output.lines) - 1, max(len(output.lines) - 200, -1), -1)
-            if _calls(both, output.lines[at])
-        ),
-        -1,
-    )
-    if end < 0:
-        return
-    start = end
-    while start > max(end - _RUN, 0) and any(
-        _goes_on(both, line) for line in output.lines[max(start - 2, 0) : start]
-    ):
-        start -= 1
-    rows = [at for at in range(start, end + 1) if _calls(both, output.lines[at])]
-    spots = [m for at in rows if (m := re.match(_SPOT, output.lines[at]))]
-    places = [f"{m['a'] or m['c']}:{m['b'] or m['d']}" for m in spots]
-    yield Finding(
-        start=rows[0],
-        end=end,
-        message=joined(output.lines[at] for at in rows),
-        place=next((place for place in places if re.match(r".*[./].*:", place)), ""),
-        weight=Weight.PLAIN,
-        more=True,
-    )
-
-
-def _goes_on(pattern: str, line: str) -> bool:
-    return _calls(pattern, line) or (bool(line) and repeats(line))
-
-
-def _calls(pattern: str, line: str) -> bool:
-    return bool(re.match(pattern, line)) and not repeats(line) and not re.match(_QUIET, line)

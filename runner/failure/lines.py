@@ -1,0 +1,113 @@
+"""Lines of programs that no reader knows: those that call themselves an error, those that sound
+like a reason, and those that only say that something else failed.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from runner.failure.output import Finding, Output, Weight, joined
+
+LAST: Final = 20
+"""Lines that say something, at the end of all."""
+_NEAR: Final = 10
+"""Those of them among which a reason is looked for."""
+_REPEATED: Final = (
+    r"g?make(?:\[\d+\])?: (?:\*\*\* \[|Leaving|Entering|Target .* not remade)|collect2: error: ld"
+    r"|error: could not compile|error: aborting due to|error: test failed|error: build failed"
+    r"|warning: build failed|compilation terminated|ninja: build stopped|FAILED: "
+    r"|error: fatalError$|exit status \d+$|script returned exit code"
+    r"|.*Process completed with exit code|[\w.-]+ exited with code \d+$|Aborting on container exit"
+    r"|error Command failed|.*ELIFECYCLE|info Visit https://yarnpkg|npm (?:error|ERR!)|npm notice"
+    r"|-- Configuring incomplete|See also \"|Found \d+ errors?|\d+ errors?(?: generated)?\.?$"
+    r"|ERROR: failed to (?:solve|build): (?:failed to solve: )?process|Dockerfile:\d+$|-{6,}"
+    r"|\s+\d+ \| |\s*>>> | > \[|FAIL\b"
+    r"|Some errors have|For more information|hint: |note: |Errors while running CTest"
+    r"|\[INFO\]|\[WARNING\]|\[ERROR\]|BUILD FAILED|\d+ actionable tasks?|\* Try|> (?:Run|Get) "
+    r"|tar: (?:Error is not|Child returned|Exiting)|\S*::error|BEGIN failed--compilation"
+    r"|.*(?:Execution of \S+|had) (?:aborted due to )?compilation errors"
+)
+_PLAIN: Final = (
+    r"\s{0,2}(?:\S+ )?(?:[\w.@/+ -]{1,60}(?:\[\d+\])?: )?(?:line \d+: )?(?:\[?(?:[Ee]rror|ERROR"
+    r"|[Ff]atal|FATAL|CRITICAL|critical|E)\]?(?:\[\w+\])?(?: \w+)?[:!]"
+    r"|\[(?:error|ERROR)\] |error [A-Z]|ERR_\w+ |panic: |Permission denied \("
+    r"|Host key verification failed|Error .{3,})"
+)
+_SHELL: Final = r"(?:/\S*/)?(?:ba|da|z|k)?sh: (?:-c: )?(?:line )?\d+: "
+RUN: Final = 60
+"""Lines in a row that call themselves errors and are told."""
+_QUIET: Final = r"(?:.*\b(?:0|no) errors?\b)|.*\b(?:warning|WARN)\b"
+_SPOT: Final = (
+    r"(?P<a>(?![^/.]+: )[^\s:]+): line (?P<b>\d+): |.* at (?P<c>[^\s-]\S*) line (?P<d>\d+)[.,]"
+)
+
+
+_MINOR: Final = r"(?i)\bwarn(?:ing)?\b|\bdeprecat|\b(?:0|no) (?:error|fail)"
+_BAR: Final = r"\[[#=>.\- ]{3,}\]|[━█▓▒░]{3,}|\b100(?:\.0+)? ?%$|^(?:real|user|sys)\s+\d+m[\d.]+s$"
+"""How far something got, and how long it took."""
+_SAYS_WHY: Final = (
+    r"(?i)error|exception|fatal|fail|panic|abort|assert|denied|refused|invalid|undefined|unexpected"
+    r"|cannot|can't|could(?:n't| not)|unable to|not found|no such|timed out|killed"
+    r"|segmentation fault|mismatch|unsupported|unknown|missing|unbound"
+    r"|illegal|rejected|conflict|corrupt|[\u2717\u2716\u2718\u274c]"
+)
+
+
+def repeats(line: str) -> bool:
+    """Whether a line says only that something else failed, or nothing."""
+    return not line or re.match(_REPEATED, line) is not None
+
+
+def read(output: Output) -> Iterator[Finding]:
+    """The last lines that call themselves an error."""
+    both = f"{_PLAIN}|{_SPOT}|{_SHELL}"
+    end = next(
+        (
+            at
+            for at in range(len(output.lines) - 1, max(len(output.lines) - 200, -1), -1)
+            if _calls(both, output.lines[at])
+        ),
+        -1,
+    )
+    if end < 0:
+        return
+    start = end
+    while start > max(end - RUN, 0) and any(
+        _goes_on(both, line) for line in output.lines[max(start - 2, 0) : start]
+    ):
+        start -= 1
+    rows = [at for at in range(start, end + 1) if _calls(both, output.lines[at])]
+    spots = [m for at in rows if (m := re.match(_SPOT, output.lines[at]))]
+    places = [f"{m['a'] or m['c']}:{m['b'] or m['d']}" for m in spots]
+    yield Finding(
+        start=rows[0],
+        end=end,
+        message=joined(output.lines[at] for at in rows),
+        place=next((place for place in places if re.match(r".*[./].*:", place)), ""),
+        weight=Weight.PLAIN,
+        more=True,
+    )
+
+
+def _goes_on(pattern: str, line: str) -> bool:
+    return _calls(pattern, line) or (bool(line) and repeats(line))
+
+
+def _calls(pattern: str, line: str) -> bool:
+    return bool(re.match(pattern, line)) and not repeats(line) and not re.match(_QUIET, line)
+
+
+def last(said: Iterable[str]) -> list[str]:
+    """The last of those that say something."""
+    return [line for line in said if line][-LAST:]
+
+
+def that_say_why(said: list[str]) -> list[str]:
+    """From the first line near the end that sounds like a reason; if none does, the last few."""
+    said = [line for line in said if not re.search(_BAR, line)] or said
+    near = range(max(len(said) - _NEAR, 0), len(said))
+    sounds = (
+        at for at in near if re.search(_SAYS_WHY, said[at]) and not re.search(_MINOR, said[at])
+    )
+    first = next((at for at in sounds if not repeats(said[at])), len(said) - 5)
+    return said[max(first, 0) :]
