@@ -244,6 +244,69 @@ def test_the_message_is_the_last_lines_when_none_sounds_like_a_reason() -> None:
     assert explain(Exit(code=2), output).failure.message.split("\n")[0] == "line 25"
 
 
+NOISE = b"".join(b"cleanup %d\n" % number for number in range(1, 81))
+LAST = [f"cleanup {number}" for number in range(76, 81)]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "ERROR: schema invalid",
+        "fatal: no head",
+        "migrate: error: no head",
+        "2026-11-21 10:00:01,123 ERROR app.db: migration 12 has no head",
+        "[ERROR] no head",
+        "CRITICAL:root:no head",
+        "✗ schema",
+    ],
+)
+def test_an_error_long_before_is_told_when_nothing_after_it_sounds_like_a_reason(
+    error: str,
+) -> None:
+    failure = explain(Exit(code=1), error.encode() + b"\n" + NOISE).failure
+    assert failure.message.split("\n") == [error, *LAST]
+    nearer = explain(Exit(code=1), error.encode() + b"\n" + NOISE + b"2 of 3 failed\n").failure
+    assert nearer.message == "2 of 3 failed"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error handling is tested first",
+        "12 error reports read",
+        "ERRORS below are expected",
+        "error: 0 errors",
+        "ERROR: upload failed, retrying in 1 s",
+        "ERROR: no cache\ngoing on without it",
+        "warning: error: deprecated",
+    ],
+)
+def test_what_only_speaks_of_errors_or_was_survived_is_not_told(said: str) -> None:
+    failure = explain(Exit(code=1), said.encode() + b"\n" + NOISE).failure
+    assert failure.message.split("\n") == LAST
+
+
+def test_an_error_long_before_is_nobody_elses_failure() -> None:
+    for said in (
+        b"ERROR: api.example.invalid: Name or service not known",
+        b"ERROR: cache: No space left on device",
+        b"FATAL: out of memory: Killed process 7",
+        b"fatal: unable to access 'https://git.example.com/a.git/': error: 503",
+    ):
+        explained = explain(Exit(code=1), said + b"\n" + NOISE)
+        assert (explained.failure.type, explained.failure.domain) == ("ExitCode", Domain.USER)
+        assert explained.failure.message.split("\n") == [said.decode(), *LAST]
+        assert not explained.place
+
+
+def test_who_was_stopped_is_not_explained_by_an_error_long_before() -> None:
+    killed = Exit(code=137, signal=9, reason=Reason.SIGNAL)
+    assert explain(killed, b"ERROR: no head\n" + NOISE).failure.message.split("\n") == [
+        "killed by SIGKILL",
+        *LAST,
+    ]
+
+
 def test_a_full_disk_is_the_providers_whoever_it_hits(tmp_path: Path) -> None:
     script = tmp_path / "write.py"
     script.write_text("with open('/dev/full', 'w') as file:\n    file.write('x')\n")

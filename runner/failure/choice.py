@@ -53,11 +53,12 @@ def read(output: Output) -> Finding:
     since = _since(output, found)
     chosen = _chosen(found, since)
     if chosen is None:
-        return _NOTHING
+        said = lines.that_say_why(lines.last(output.lines), _earlier(output, found))
+        return msgspec.structs.replace(_NOTHING, message="\n".join(said))
     whole = _whole(output, chosen, found, since)
     if chosen.weight is Weight.CONSEQUENCE:
-        said = "\n".join(lines.that_say_why(_beside(output, chosen)))
-        return msgspec.structs.replace(whole, message=said)
+        said = lines.that_say_why(_beside(output, chosen), _earlier(output, found))
+        return msgspec.structs.replace(whole, message="\n".join(said))
     return whole
 
 
@@ -65,8 +66,27 @@ def _beside(output: Output, repeats: Finding) -> list[str]:
     """The last lines that say something, less the stack of who only says that another failed."""
     stack = range(repeats.start, repeats.end + 1) if repeats.stack else ()
     named = repeats.message.split("\n")
-    said = (x for at, x in enumerate(output.lines) if at not in stack or x.strip() in named)
-    return lines.last(said)
+    return lines.last(
+        x for at, x in enumerate(output.lines) if at not in stack or x.strip() in named
+    )
+
+
+def _earlier(output: Output, found: Sequence[Finding]) -> list[str]:
+    """What was said too long before to be sure of it, for when nothing else is said: the last
+    error. It is told and no more: neither a place, nor a stack, nor whose failure it is.
+    """
+    if output.ended.reason is not Reason.EXITED:
+        return []
+    causes = (one for one in found if one.weight is Weight.CAUSE or _exact(one))
+    sure = (one for one in causes if not one.provider and one.reason is None)
+    believed = [one for one in (*sure, *lines.marked(output)) if not lines.went_on(output, one)]
+    chosen = max(believed, key=_reach, default=None)
+    return chosen.message.split("\n")[:_PASSING] if chosen else []
+
+
+def _exact(plain: Finding) -> bool:
+    """A reader's own, not any line that begins like an error."""
+    return plain.weight is Weight.PLAIN and not plain.more
 
 
 def _since(output: Output, found: Sequence[Finding]) -> list[int]:

@@ -3,7 +3,7 @@ like a reason, and those that only say that something else failed.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from runner.failure.output import Finding, Output, Weight, joined
@@ -12,6 +12,8 @@ LAST: Final = 20
 """Lines that say something, at the end of all."""
 _NEAR: Final = 10
 """Those of them among which a reason is looked for."""
+_FEW: Final = 5
+"""Those that are told when none sounds like one."""
 _REPEATED: Final = (
     r"g?make(?:\[\d+\])?: (?:\*\*\* \[|Leaving|Entering|Target .* not remade)|collect2: error: ld"
     r"|error: could not compile|error: aborting due to|error: test failed|error: build failed"
@@ -45,6 +47,17 @@ _SPOT: Final = (
 _MINOR: Final = r"(?i)\bwarn(?:ing)?\b|\bdeprecat|\b(?:0|no) (?:error|fail)"
 _BAR: Final = r"\[[#=>.\- ]{3,}\]|[━█▓▒░]{3,}|\b100(?:\.0+)? ?%$|^(?:real|user|sys)\s+\d+m[\d.]+s$"
 """How far something got, and how long it took."""
+_MARKED: Final = (
+    r"\s{0,2}(?:[\d:.,/TZ+-]{4,35} )?(?:[\d:.,/TZ+-]{4,35} )?(?:[\w.@/+-]{1,40}(?:\[\d+\])?: )?(?:"
+    r"\[?(?:[Ee]rror|ERROR|[Ff]atal|FATAL|CRITICAL|[Pp]anic|PANIC)(?: error)?\]?(?:\[\w+\])?: ?\S"
+    r"|\[(?:error|ERROR|FATAL|CRITICAL)\] \S|(?:ERROR|FATAL|CRITICAL) +(?:- |\| |\[|[\w.]+: )"
+    r"|[\u2717\u2716\u2718\u274c] \S)"
+)
+"""A line that is an error, and not one about errors."""
+_SURVIVED: Final = (
+    r"(?i).*\b(?:re-?tr(?:y|ies|ying)|attempt|ignor|skipp|continu(?:e|ing)|go(?:es|ing)? on\b"
+    r"|fall(?:s|ing)? ?back|recover|using (?:the )?default|non-fatal|expected)"
+)
 _SAYS_WHY: Final = (
     r"(?i)error|exception|fatal|fail|panic|abort|assert|denied|refused|invalid|undefined|unexpected"
     r"|cannot|can't|could(?:n't| not)|unable to|not found|no such|timed out|killed"
@@ -102,12 +115,40 @@ def last(said: Iterable[str]) -> list[str]:
     return [line for line in said if line][-LAST:]
 
 
-def that_say_why(said: list[str]) -> list[str]:
-    """From the first line near the end that sounds like a reason; if none does, the last few."""
+def that_say_why(said: list[str], earlier: Sequence[str] = ()) -> list[str]:
+    """From the first line near the end that sounds like a reason; if none does, what was said
+    ``earlier`` and the last few.
+    """
     said = [line for line in said if not re.search(_BAR, line)] or said
     near = range(max(len(said) - _NEAR, 0), len(said))
     sounds = (
         at for at in near if re.search(_SAYS_WHY, said[at]) and not re.search(_MINOR, said[at])
     )
-    first = next((at for at in sounds if not repeats(said[at])), len(said) - 5)
-    return said[max(first, 0) :]
+    first = next((at for at in sounds if not repeats(said[at])), None)
+    if first is not None:
+        return said[first:]
+    few = said[-_FEW:]
+    return [*(line for line in earlier if line not in few), *few]
+
+
+def marked(output: Output) -> Iterator[Finding]:
+    """The last lines, however far from the end, that are an error without a doubt."""
+    ends = range(len(output.lines) - 1, -1, -1)
+    end = next((at for at in ends if _is_error(output.lines[at])), -1)
+    start = end
+    while start > 0 and end - start < _NEAR and _is_error(output.lines[start - 1]):
+        start -= 1
+    if end >= 0:
+        said = joined(output.lines[start : end + 1])
+        yield Finding(start=start, end=end, message=said, weight=Weight.PLAIN)
+
+
+def went_on(output: Output, finding: Finding) -> bool:
+    """Whether it says of itself, or the next lines of it, that it ended nothing."""
+    following = output.lines[finding.end + 1 : finding.end + 3]
+    return any(re.match(_SURVIVED, line) for line in (*finding.message.split("\n"), *following))
+
+
+def _is_error(line: str) -> bool:
+    other = repeats(line) and not line.startswith("[ERROR] ")
+    return bool(re.match(_MARKED, line)) and not other and not re.match(_QUIET, line)
