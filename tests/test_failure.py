@@ -357,6 +357,11 @@ def test_a_cross_is_a_reason_and_the_time_it_took_is_none() -> None:
     assert explain(Exit(code=1), output).failure.message == "✗ integration: 500, not 200"
 
 
+@pytest.mark.parametrize("script", ["time false", "time -p false", "TIMEFORMAT=; time false"])
+def test_how_long_a_silent_command_took_is_not_why_it_failed(script: str) -> None:
+    assert ran("bash", "-c", script).failure.message == "exit code 1"
+
+
 def test_lines_for_a_person_are_few_and_short() -> None:
     explained = explain(Exit(code=1), b"x" * 9000 + b"\n\n" + b"line\n\n" * 19)
     assert explained.lines.split("\n") == ["x" * (WIDTH - 1) + "…", *["line"] * 19]

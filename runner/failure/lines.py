@@ -45,8 +45,14 @@ _SPOT: Final = (
 
 
 _MINOR: Final = r"(?i)\bwarn(?:ing)?\b|\bdeprecat|\b(?:0|no) (?:error|fail)"
-_BAR: Final = r"\[[#=>.\- ]{3,}\]|[━█▓▒░]{3,}|\b100(?:\.0+)? ?%$|^(?:real|user|sys)\s+\d+m[\d.]+s$"
-"""How far something got, and how long it took."""
+_BAR: Final = r"\[[#=>.\- ]{3,}\]|[━█▓▒░]{3,}|\b100(?:\.0+)? ?%$"
+"""How far something got."""
+_TIMING: Final = (
+    r"(?:real|user|sys)\s+(?:\d+m)?[\d.,]+s?$"  # bash's time, and every time -p
+    r"|[\d.]+user [\d.]+system [\d:.]+elapsed |\d+inputs\+\d+outputs "  # GNU's
+    r"|Command exited with non-zero status \d+$"
+)
+"""How long it took."""
 _MARKED: Final = (
     r"\s{0,2}(?:[\d:.,/TZ+-]{4,35} )?(?:[\d:.,/TZ+-]{4,35} )?(?:[\w.@/+-]{1,40}(?:\[\d+\])?: )?(?:"
     r"\[?(?:[Ee]rror|ERROR|[Ff]atal|FATAL|CRITICAL|[Pp]anic|PANIC)(?: error)?\]?(?:\[\w+\])?: ?\S"
@@ -117,8 +123,9 @@ def last(said: Iterable[str]) -> list[str]:
 
 def that_say_why(said: list[str], earlier: Sequence[str] = ()) -> list[str]:
     """From the first line near the end that sounds like a reason; if none does, what was said
-    ``earlier`` and the last few.
+    ``earlier`` and the last few. How long it took is nobody's reason.
     """
+    said = [line for line in said if not re.match(_TIMING, line)]
     said = [line for line in said if not re.search(_BAR, line)] or said
     near = range(max(len(said) - _NEAR, 0), len(said))
     sounds = (
