@@ -130,8 +130,8 @@ def _reach(finding: Finding) -> tuple[int, int]:
 
 
 def _limit(cause: Finding) -> int:
-    passing = cause.provider and cause.start == cause.end and cause.reason is not Reason.DISK_FULL
-    return _PASSING if passing else _RECENT
+    passing = (cause.peer or cause.provider) and cause.reason is not Reason.DISK_FULL
+    return _PASSING if passing and cause.start == cause.end else _RECENT
 
 
 def _whole(
@@ -139,7 +139,9 @@ def _whole(
 ) -> Finding:
     """With what other readers say of the same lines: whose failure it is, the stack, the place."""
     near = [one for one in found if one.start <= chosen.end and one.end >= chosen.start]
-    around = [one for one in near if (one.provider or one.reason) and _raises(chosen, one)]
+    around = [
+        one for one in near if (one.peer or one.provider or one.reason) and _raises(chosen, one)
+    ]
     outer = [one for one in found if one.weight is Weight.CONSEQUENCE and one.end >= chosen.start]
     reason = next((one.reason for one in (chosen, *around) if one.reason), None)
     placed = next((one for one in (chosen, *near, *outer) if one.place), chosen)

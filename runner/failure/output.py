@@ -45,6 +45,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason | None = None
     provider: bool = False
     """Not the code's failure: the network, a registry, the machine."""
+    peer: bool = False
+    """Who it talked to failed, or the machine: it goes before what that led to."""
     test: bool = False
     """A test failed: what it talked to was its own choice."""
     more: bool = False

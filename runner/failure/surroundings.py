@@ -6,7 +6,7 @@ that does not resolve.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from runner.failure.output import Finding, Output
@@ -117,11 +117,15 @@ _ENGINE: Final = (
     "failed to connect to the docker api",
     "error during connect: ",
 )
-_LOCAL: Final = r"localhost|\b127\.\d+\.\d+\.\d+|\[?::1\b|\b0\.0\.0\.0\b"
-_HOST: Final = (
-    r"https?://[^/\s]|host='|\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]:\d"
-    r"|(?:host|to|server)[ \"]+[\w-]+\.[\w.-]+"
+_LOCAL: Final = (
+    r"localhost|\b127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[?::1\b|\b0\.0\.0\.0\b|host\.docker\.internal"
 )
+_ADDRESS: Final = r"https?://[^/\s]|host='|\b\d{1,3}(?:\.\d{1,3}){3}\b|\[[0-9a-f:]+\]:\d"
+_HOST: Final = _ADDRESS + r"|(?:host|to|server)[ \"]+[\w-]+\.[\w.-]+"
+_PEER: Final = f"{_LOCAL}|{_ADDRESS}" + r"|connect(?:ed|ing) to [\w-]+\.|certificate of \W"
+"""A line that names who was talked to."""
+_ABOUT: Final = 40
+"""Lines before what does not name its peer, or after it, that may."""
 _STATUS: Final = r"(?:: |error:? |code:? |status:? )(?:5\d\d|429)\b|\b5\d\d  [a-z]"
 _SERVED: Final = (
     "fatal: unable to access",
@@ -144,14 +148,33 @@ def read(output: Output) -> Iterator[Finding]:
     skipped = len(output.lines) - len(lines)
     text = "\n".join(lines).lower()
     words = [(words, kind) for kind, all_ in _KINDS for words in all_ if words in text]
+    kinds = {kind for _, kind in words}
+    peers = list(_peers(lines)) if kinds & _UNNAMED else []
     for at, line in enumerate(lines):
         low = line.lower()
         kind = next((kind for word, kind in words if word in low), "")
         kind = "watched" if _WATCHED in low else kind
-        if kind and (found := _finding(kind, line, low, skipped + at)):
+        peer = _nearest(peers, at) if kind in _UNNAMED else low
+        if kind and (found := _finding(kind, line, peer, skipped + at)):
             yield found
 
 
+def _peers(lines: Sequence[str]) -> Iterator[str]:
+    """Each line that names who was talked to; "" for any other."""
+    for line in lines:
+        low = line.lower()
+        yield low if re.search(_PEER, low) else ""
+
+
+def _nearest(peers: Sequence[str], at: int) -> str:
+    """Who is meant on that line: named there, or last before it, or first after it."""
+    before = range(at, max(at - _ABOUT, -1), -1)
+    after = range(at, min(at + _ABOUT, len(peers)))
+    return next((peers[n] for n in (*before, *after) if peers[n]), "")
+
+
+_UNNAMED: Final = frozenset({"trust", "way"})
+"""What is said without whom."""
 _MINOR: Final = r"(?!warning: retrying).*\bwarn(?:ing)?\b"
 
 _KINDS: Final = (
@@ -161,20 +184,29 @@ _KINDS: Final = (
     ("image", _IMAGE),
     ("engine", _ENGINE),
     ("network", _NAME),
-    ("trust", (*_WAY, *_TRUST)),
+    ("trust", _TRUST),
+    ("way", _WAY),
     ("refused", _REFUSED),
     ("served", (*_SERVED, *_SERVED_TOO)),
 )
 
 
-def _finding(kind: str, line: str, low: str, at: int) -> Finding | None:
+def _finding(kind: str, line: str, peer: str, at: int) -> Finding | None:
     reason = _REASONS.get(kind)
-    if reason is None and not _away(kind, low):
+    away = reason is not None or _away(kind, peer)
+    if not away and kind != "trust":
         return None
+    low = line.lower()
     if re.match(_SOURCE, low) or (kind != "disk" and re.match(_MINOR, low)):
         return None
-    provider = kind != "heap"
-    return Finding(start=at, end=at, message=line.strip(), reason=reason, provider=provider)
+    return Finding(
+        start=at,
+        end=at,
+        message=line.strip(),
+        reason=reason,
+        provider=away and kind != "heap",
+        peer=kind != "heap",
+    )
 
 
 _REASONS: Final = {
@@ -185,12 +217,12 @@ _REASONS: Final = {
 }
 
 
-def _away(kind: str, low: str) -> bool:
+def _away(kind: str, peer: str) -> bool:
     """Whether it is something beyond this machine that failed, or the machine's own limit."""
     if kind in {"network", "engine", "watched"}:
         return True
-    if re.search(_LOCAL, low):
+    if re.search(_LOCAL, peer):
         return False
     if kind == "refused":
-        return re.search(_HOST, low) is not None
-    return kind == "trust" or re.search(_STATUS, low) is not None
+        return re.search(_HOST, peer) is not None
+    return kind in _UNNAMED or re.search(_STATUS, peer) is not None
