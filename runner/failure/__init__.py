@@ -14,11 +14,13 @@ files::
     surroundings  disk, memory, network, registries, the Docker engine
     tools         shells, make, git, docker build, CTest, TAP
     python        tracebacks, pytest, unittest, pip
-    javascript    Node, Jest, Vitest, Mocha, ESLint, bundlers, npm
+    javascript    Node, bundlers, npm
+    suites        Jest, Vitest, Mocha, Playwright, Node's own tests
     java          exceptions, Maven, Gradle, JUnit
     scripts       Ruby, RSpec, Minitest, PHP, PHPUnit
     native        Go and Rust at run time, go test, sanitizers
-    compilers     ``file:line:col: error``: compilers, linkers, type checkers, linters
+    compilers     ``file:line:col: error``: compilers, linkers, type checkers
+    linters       linters and formatters that have a form of their own
     places        ``file:line``, relative to the workspace
 """
 

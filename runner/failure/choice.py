@@ -14,9 +14,11 @@ from runner.failure import (
     java,
     javascript,
     lines,
+    linters,
     native,
     python,
     scripts,
+    suites,
     surroundings,
     tools,
 )
@@ -29,10 +31,12 @@ READERS: Final[tuple[Reader, ...]] = (
     lines.read,
     python.read,
     javascript.read,
+    suites.read,
     java.read,
     scripts.read,
     native.read,
     compilers.read,
+    linters.read,
 )
 _RECENT: Final = 50
 """Lines after a cause: what was said earlier was survived."""

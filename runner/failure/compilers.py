@@ -44,8 +44,6 @@ def read(output: Output) -> Iterator[Finding]:
         yield from _terraform(output)
     if output.has("Diff in "):
         yield from _formatted(output)
-    if output.has(" SC"):
-        yield from _shellcheck(output)
 
 
 def _spot(match: re.Match[str]) -> str:
@@ -128,15 +126,3 @@ def _formatted(output: Output) -> Iterator[Finding]:
         end = output.run(r"[-+ ]|$", last + 1)
         said = joined(output.lines[at] for at, _ in rows[:20])
         yield Finding(start=start, end=end, message=said, place=_spot(rows[0][1]))
-
-
-def _shellcheck(output: Output) -> Iterator[Finding]:
-    """ShellCheck, as it writes for people: a place, the line, what is wrong below it."""
-    rows = list(output.find(r"In (\S+) line (\d+):$"))
-    said = []
-    for at, row in rows[:20]:
-        below = output.find(r"\s*\^[-^]* (SC\d+ .*)", at + 2, at + 8)
-        said += [f"{_spot(row)}: {what[1]}" for _, what in below]
-    if said:
-        end = max(output.last(r"\s+https://www\.shellcheck\.net/"), rows[-1][0])
-        yield Finding(start=rows[0][0], end=end, message=joined(said), place=_spot(rows[0][1]))

@@ -1,4 +1,4 @@
-"""What Node, Jest, Vitest, Mocha, ESLint, bundlers and npm print when they fail."""
+"""What Node, bundlers and npm print when they fail."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,13 +7,13 @@ from typing import Final
 from runner.failure.output import Finding, Output, Weight, joined
 
 _NPM: Final = r"npm (?:error|ERR!) ?"
-_THROWN: Final = (
+THROWN: Final = (
     r"\[?(?:Uncaught )?(?:(?:\w+\.)*\w*(?:Error|Exception|Rejection)\b(?: \[\w+\])*(?::|$)"
     r"|[A-Z]\w* \[\w*Error\]: )"
 )
 _INNER: Final = r"\s+(?:\[cause\]: )?(\w*(?:Error|Exception)\b(?: \[\w+\])*: .*)"
 """What an error was thrown for, or what it holds."""
-_AT: Final = r"\s+at .*:\d+:\d+\)?(?: \{)?$"
+AT: Final = r"\s+at .*:\d+:\d+\)?(?: \{)?$"
 _FRAME: Final = (
     r"\s+(?:at|\u276f) (?:.*?\(|\S+ (?=\S+$))?(?:async )?(?:file://)?"
     r"([^\s()]+):(\d+):\d+\)?(?: \{)?$"
@@ -27,23 +27,11 @@ _NOISE: Final = (
 
 
 def read(output: Output) -> Iterator[Finding]:
-    """Everything of JavaScript."""
+    """Everything of JavaScript but its tests and linters."""
     if output.has("    at "):
         yield from _thrown(output)
     if output.has("npm error", "npm ERR!"):
         yield from _npm(output)
-    if output.has("Test Suites: ", "Tests: ", "No tests found, "):
-        yield from _jest(output)
-    if output.has("Test Files  "):
-        yield from _vitest(output)
-    if output.has(" failing"):
-        yield from _mocha(output)
-    if output.has("✖ failing tests:"):
-        yield from _node_test(output)
-    if output.has("✖ ", " problem", "Oops! "):
-        yield from _eslint(output)
-    if output.has(" failed\n") and output.has(" \u203a "):
-        yield from _playwright(output)
     if output.has("[ERROR] ", "error during build", "ERROR in ", "╭─[ ", "[!] "):
         yield from _bundler(output)
 
@@ -61,10 +49,10 @@ def _thrown(output: Output) -> Iterator[Finding]:
     if output.has("npm e", "npm E"):
         lines = [re.sub("^" + _NPM, "", line) for line in lines]
     for start in range(len(lines) - 1, -1, -1):
-        if not re.match(_THROWN, lines[start]) and "[TimeoutError]" not in lines[start]:
+        if not re.match(THROWN, lines[start]) and "[TimeoutError]" not in lines[start]:
             continue
         first = next(
-            (at for at in range(start, len(lines[: start + 20])) if re.match(_AT, lines[at])), 0
+            (at for at in range(start, len(lines[: start + 20])) if re.match(AT, lines[at])), 0
         )
         if first:
             yield _error(lines, start, first)
@@ -114,155 +102,6 @@ def _npm(output: Output) -> Iterator[Finding]:
         weight=Weight.CONSEQUENCE if child else Weight.CAUSE,
         provider=bool(re.fullmatch(r"E5\d\d|E429", code)),
     )
-
-
-def _jest(output: Output) -> Iterator[Finding]:
-    yield from _jest_itself(output)
-    end = output.last(r"(?:Test Suites|Tests): +\d+ failed")
-    titles = [at for at, _ in output.find(r"  ● (?!Console)", 0, max(end, 0))]
-    if not titles:
-        return
-    summary = output.last(r"Summary of all failing tests", end)
-    titles = [at for at in titles if at > summary]
-    body = output.lines[titles[0] : titles[1] if len(titles) > 1 else end]
-    code = next((n for n, line in enumerate(body) if re.match(r"\s+>? *\d+ \|", line)), len(body))
-    advice = range(1, body.index("    Details:") + 1 if "    Details:" in body[:code] else 1)
-    said = [
-        line for n, line in enumerate(body[:code]) if n not in advice and not re.match(_AT, line)
-    ][:15]
-    spot = next((m for x in said if (m := re.match(r"\s+\w+: (/\S+): .*\((\d+):\d+\)$", x))), None)
-    other = [output.lines[at] for at in titles[1:]]
-    yield Finding(
-        start=titles[0],
-        end=output.run(r"(?:Test|Tests|Snapshots|Time|Ran all)\b", end),
-        message=joined([*said, *other]),
-        place=frame(body) or (f"{spot[1]}:{spot[2]}" if spot else ""),
-        stack="\n".join(line[4:] for line in body if re.match(_AT, line)),
-        test=True,
-    )
-
-
-def _jest_itself(output: Output) -> Iterator[Finding]:
-    """Jest, about no test of its own: there is none, or they cover too little."""
-    rows = [at for at, _ in output.find(r"No tests found, exiting|Jest: .*\bthreshold\b")]
-    if rows:
-        yield Finding(
-            start=rows[0],
-            end=output.run(r"(?:Test|Tests|Snapshots|Time|Ran all)\b|\s*$", rows[-1] + 1),
-            message=joined(output.lines[at] for at in rows),
-        )
-
-
-def _vitest(output: Output) -> Iterator[Finding]:
-    end = output.last(r" *Test Files +\d")
-    titles = [at for at, _ in output.find(r" *FAIL +\S", 0, max(end, 0))]
-    # An error outside of any test fails the run, too.
-    titles = titles or [
-        at + 1 for at, _ in output.find(r"⎯+ (?:Uncaught|Unhandled) (?!Errors)\w+ ⎯+$", 0, end)
-    ]
-    if not titles:
-        return
-    body = output.lines[titles[0] : titles[1] if len(titles) > 1 else end]
-    other = [output.lines[at] for at in titles[1:]]
-    yield Finding(
-        start=titles[0],
-        end=output.run(r" *(?:Test Files|Tests|Errors|Start at|Duration) |$", end),
-        message=joined([*body[:2], *other]),
-        place=frame(body),
-        test=True,
-    )
-
-
-def _mocha(output: Output) -> Iterator[Finding]:
-    start = output.last(r"  \d+ failing$")
-    titles = [at for at, _ in output.find(r"  \d+\) ", max(start, 0))] if start >= 0 else []
-    if not titles:
-        return
-    body = output.lines[titles[0] : titles[1] if len(titles) > 1 else None]
-    stack = next((n for n, line in enumerate(body) if re.match(_AT, line)), len(body))
-    why = next((n for n, line in enumerate(body) if re.match(r"\s+" + _THROWN, line)), stack)
-    titled = [_titled(output.lines[at : at + 5]) for at in titles]
-    yield Finding(
-        start=start,
-        end=len(output.lines) - 1 if len(titles) == 1 else output.last(r"\s+at "),
-        message=joined([titled[0], *body[why:stack][:6], *titled[1:]]),
-        place=frame(body),
-        stack=joined(body[stack:]),
-        test=True,
-    )
-
-
-def _titled(lines: Sequence[str]) -> str:
-    """A test's name behind those of its suites: one on each line, a colon after the last."""
-    end = next((n for n, line in enumerate(lines) if line.endswith(":")), 0)
-    return re.sub(r"^\d+\) ", "", " ".join(" ".join(lines[: end + 1]).split()))
-
-
-def _node_test(output: Output) -> Iterator[Finding]:
-    """Node's own runner, where its reporter is ``spec``."""
-    start = output.last(r"✖ failing tests:")
-    titles = [at for at, _ in output.find(r"✖ ", start + 1)] if start >= 0 else []
-    if not titles:
-        return
-    body = output.lines[titles[0] + 1 : titles[1] - 1 if len(titles) > 1 else None]
-    stack = next((n for n, line in enumerate(body) if re.match(_AT, line)), len(body))
-    spot = re.match(r"test at (\S+?):(\d+):\d+$", output.lines[titles[0] - 1])
-    first, *others = (re.sub(r" \([\d.]+ms\)$", "", output.lines[at]) for at in titles)
-    yield Finding(
-        start=start,
-        end=output.run(r"\s|$|✖ |test at ", start + 1, len(output.lines)),
-        message=joined([first, *body[:stack][:15], *others]),
-        place=frame(body) or (f"{spot[1]}:{spot[2]}" if spot else ""),
-        stack="\n".join(line for line in body[stack:] if re.match(_AT, line)),
-        test=True,
-    )
-
-
-def _playwright(output: Output) -> Iterator[Finding]:
-    end = output.last(r"\s+\d+ failed$")
-    titles = list(output.find(r"\s+\d+\) (.* \u203a .*?)(?: ─*)?$", 0, max(end, 0)))
-    if not titles:
-        return
-    body = output.lines[titles[0][0] + 1 : titles[1][0] if len(titles) > 1 else end]
-    code = next((n for n, line in enumerate(body) if re.match(r"\s+(?:>? *\d+ \||╔)", line)), 12)
-    first, *others = (title[1] for _, title in titles)
-    spot = re.search(r"(\S+?):(\d+):\d+ \u203a ", first)
-    yield Finding(
-        start=titles[0][0],
-        end=output.run(r"\s+|$", end + 1),
-        message=joined([first, *body[:code], *others]),
-        place=frame(body) or (f"{spot[1]}:{spot[2]}" if spot else ""),
-        test=True,
-    )
-
-
-def _eslint(output: Output) -> Iterator[Finding]:
-    end = output.last(r"✖ \d+ problem")
-    many = output.last(r"ESLint found too many warnings")
-    kind = "warning" if many > end else "error"
-    rows = list(output.find(rf"\s+(\d+):\d+\s+{kind}\s+(.+)", 0, max(end, 0)))
-    files = [at for at, _ in output.find(r"[^\s:]+\.\w+$", 0, rows[-1][0])] if rows else []
-    if not files:
-        yield from _eslint_itself(output)
-        return
-    said, file = [], 0
-    for at, row in rows[:50]:
-        while file + 1 < len(files) and files[file + 1] < at:
-            file += 1
-        said.append(f"{output.lines[files[file]]}:{row[1]}: {' '.join(row[2].split())}")
-    place = said[0].partition(": ")[0]
-    said += output.lines[many : many + 1] if many > end else []
-    yield Finding(start=rows[0][0] - 1, end=max(end, many), message=joined(said), place=place)
-
-
-def _eslint_itself(output: Output) -> Iterator[Finding]:
-    """ESLint that could not begin."""
-    start = output.last(r"Oops! Something went wrong! :\(")
-    said = (
-        next(output.find(r"(?!ESLint: \d)\S", start + 1, start + 8), None) if start >= 0 else None
-    )
-    if said:
-        yield Finding(start=start, end=said[0], message=output.lines[said[0]])
 
 
 def _bundler(output: Output) -> Iterator[Finding]:
