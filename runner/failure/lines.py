@@ -33,7 +33,8 @@ _PLAIN: Final = (
     r"\s{0,2}(?:\S+ )?(?:[\w.@/+ -]{1,60}(?:\[\d+\])?: )?(?:line \d+: )?(?:\[?(?:[Ee]rror|ERROR"
     r"|[Ff]atal|FATAL|CRITICAL|critical|E)\]?(?:\[\w+\])?(?: \w+)?[:!]"
     r"|\[(?:error|ERROR)\] |error [A-Z]|ERR_\w+ |panic: |Permission denied \("
-    r"|Host key verification failed|Error .{3,})"
+    r"|Host key verification failed|Error .{3,}"
+    r"|The connection to the server |Unable to connect to the server: )"  # kubectl
 )
 _SHELL: Final = r"(?:/\S*/)?(?:ba|da|z|k)?sh: (?:-c: )?(?:line )?\d+: "
 RUN: Final = 60
