@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from runner.failure.javascript import AT, THROWN, frame
 from runner.failure.output import Finding, Output, joined
+
+_AVA_OUTSIDE: Final = r"  (?:Uncaught exception|Unhandled rejection) in "
 
 
 def read(output: Output) -> Iterator[Finding]:
@@ -17,6 +20,10 @@ def read(output: Output) -> Iterator[Finding]:
         yield from _mocha(output)
     if output.has("✖ failing tests:"):
         yield from _node_test(output)
+    if output.has("✘ [fail]: ", "Uncaught exception in ", "Unhandled rejection in "):
+        yield from _ava(output)
+    if output.has("  Message:\n"):
+        yield from _jasmine(output)
     if output.has(" failed\n") and output.has(" \u203a "):
         yield from _playwright(output)
 
@@ -137,5 +144,50 @@ def _playwright(output: Output) -> Iterator[Finding]:
         end=output.run(r"\s+|$", end + 1),
         message=joined([first, *body[:code], *others]),
         place=frame(body) or (f"{spot[1]}:{spot[2]}" if spot else ""),
+        test=True,
+    )
+
+
+def _ava(output: Output) -> Iterator[Finding]:
+    """AVA: the tests by name, then each with what went wrong, between rules; or who threw outside
+    of any.
+    """
+    titles = [m[1] for _, m in output.find(r"\s+✘ \[fail\]: (.*?)(?: Error thrown in test)?$")]
+    edges = [at for at, _ in output.find(r"  ─$")] if titles else []
+    edges = edges or [at - 1 for at, _ in output.find(_AVA_OUTSIDE)]
+    if not edges:
+        return
+    end = output.run(r"(?!  ─$)", edges[0] + 1)
+    others = titles[1:]
+    end = next((at for at in range(edges[0], end) if output.lines[at].strip() in others), end)
+    body = output.lines[edges[0] + 1 : end + 1]
+    spots = [m for line in body if (m := re.match(r"  ([^\s:]+):(\d+)$", line))]
+    frames = r"\s+\u203a |" + AT
+    code = rf"{frames}|\s+\d+: |  [^\s:]+:\d+$|\s+✘ .* exited with "
+    said = [line for line in body if not re.match(code, line)]
+    yield Finding(
+        start=edges[0],
+        end=max(output.last(r"  \d+ (?:tests?|uncaught|unhandled|hooks?|known) "), end),
+        message=joined([*said[:15], *others]),
+        place=f"{spots[0][1]}:{spots[0][2]}" if spots else frame(body),
+        stack="\n".join(line for line in body if re.match(frames, line)),
+        test=True,
+    )
+
+
+def _jasmine(output: Output) -> Iterator[Finding]:
+    end = output.last(r"\d+ specs?, \d+ failures?")
+    titles = list(output.find(r"\d+\) (\S.*)", output.last(r"Failures:$") + 1, max(end, 0)))
+    if not titles:
+        return
+    body = output.lines[titles[0][0] + 1 : titles[1][0] if len(titles) > 1 else end]
+    stack = next((n for n, line in enumerate(body) if line == "  Stack:"), len(body))
+    first, *others = (title[1] for _, title in titles)
+    yield Finding(
+        start=titles[0][0],
+        end=output.run(r"Finished in |Randomized with ", end + 1),
+        message=joined([first, *(x for x in body[:stack] if x != "  Message:"), *others]),
+        place=frame(body),
+        stack=joined(line for line in body[stack:] if re.match(AT, line)),
         test=True,
     )
