@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from runner.failure.output import Finding, Hit, Output, joined
+from runner.failure.output import Finding, Hit, Output, Reader, cut, joined
 
 _GAP: Final = 50
 """Lines between two rows of one program."""
@@ -18,6 +18,8 @@ _ROWS: Final = (
     r"(?P<file>[^\s:]*(?i:dockerfile)[^\s:]*):(?P<line>\d+):\d+ (?P<level>)(?!error|warning)\S",
     # yamllint for programs
     r"(?P<file>[^\s:]+):(?P<line>\d+):\d+: \[(?P<level>error)\] ",
+    # CSpell
+    r"(?P<file>[^\s:]+):(?P<line>\d+):\d+ - (?P<level>)(?:Unknown|Forbidden|Misspelled) word ",
     # Prettier, of a file that it cannot read
     r"\[(?P<level>error)\] (?P<file>\S+): \w*Error: .* \((?P<line>\d+):\d+\)$",
 )
@@ -25,22 +27,20 @@ _LEVELS: Final = ("", "error", "warning")
 """The worst first, and any other last."""
 
 
+_WIDE: Final = 500
+"""Characters of a row that goes on over several lines."""
+_HOOK: Final = r"(?!.*\.{3,}(?:\(.*\))?(?:Passed|Failed|Skipped)$)"
+"""Any line but the next hook's."""
+_HOOK_ITSELF: Final = r"- (?:hook id|exit code|duration): "
+_HOOK_TOLD: Final = 10
+"""Lines that are told of a hook."""
+
+
 def read(output: Output) -> Iterator[Finding]:
     """Everything of linters that print no compiler's row."""
-    if output.has("✖ ", " problem", "Oops! "):
-        yield from _eslint(output)
-    if output.has(" SC"):
-        yield from _shellcheck(output)
-    if output.has("[SC", " DL", " SC", "ockerfile", "[error] "):
-        yield from _rows(output)
-    if output.has("  error    "):
-        yield from _yamllint(output)
-    if output.has("[warn] "):
-        yield from _prettier(output)
-    if output.has("would reformat ", "error: cannot "):
-        yield from _black(output)
-    if output.has(">> Issue: ["):
-        yield from _bandit(output)
+    for words, reader in _LINTERS:
+        if output.has(*words):
+            yield from reader(output)
 
 
 def _rows(output: Output) -> Iterator[Finding]:
@@ -144,6 +144,76 @@ def _bandit(output: Output) -> Iterator[Finding]:
         )
 
 
+def _sqlfluff(output: Output) -> Iterator[Finding]:
+    """SQLFluff: a file, and below it its rows, each over several lines."""
+    part = r"== \[(.+)\] FAIL$|L: +(\d+) \| P: +\d+ \| +(\w+) \| (.+)|\s+\| (.+)"
+    said: list[str] = []
+    spots: list[str] = []
+    rows = list(output.find(part))
+    for _, row in rows:
+        if row[1]:
+            spots.append(row[1])
+        elif row[2] and spots:
+            said.append(f"{spots[-1]}:{row[2]}: {row[3]} {row[4]}")
+        elif row[5] and said:
+            said[-1] = cut(f"{said[-1]} {row[5]}", _WIDE)
+    if said:
+        said.sort(key=lambda one: " PRS " not in one)  # what it cannot read, first
+        end = max(output.last("All Finished!?$"), rows[-1][0])
+        place = said[0].partition(": ")[0]
+        yield Finding(start=rows[0][0], end=end, message=joined(said[:_TOLD]), place=place)
+
+
+def _ansible_lint(output: Output) -> Iterator[Finding]:
+    """ansible-lint: a rule, and the place on the next line or before it."""
+    start = output.last(r".*Listing \d+ violation\(s\)")
+    end = output.last(r"(?:Failed|Passed): \d+ failure\(s\), |# Rule Violation Summary")
+    stop = next((at for at, _ in output.find(r"# Rule Violation Summary", start + 1)), end)
+    named = r"([\w-]+(?:\[[\w-]+\](?:\[/\])?)?: \S.*)"
+    rows = list(output.find(rf"{named}|(\S+?):(\d+):(?:\d+:)? {named}", start + 1, stop))
+    said: list[str] = []
+    for at, row in rows if start >= 0 else ():
+        below = re.match(r"(\S+?):(\d+)(?::\d+)?(?: |$)", output.lines[at + 1]) if row[1] else None
+        if row[4]:
+            said.append(f"{row[2]}:{row[3]}: {row[4]}")
+        elif below:
+            said.append(f"{below[1]}:{below[2]}: {row[1]}")
+    if said:
+        place = said[0].partition(": ")[0]
+        yield Finding(start=start, end=end, message=joined(said[:_TOLD]), place=place)
+
+
+def _biome(output: Output) -> Iterator[Finding]:
+    """Biome: a place or a file, and on the next line what is wrong: a cross for an error."""
+    titles = list(output.find(r"(\S+?)(?::(\d+):\d+)? ([\w/]+)(?: +FIXABLE)? +━{3,}"))
+    said, spots = [], []
+    for at, title in titles:
+        wrong = next(output.find(r"\s+[\u00d7✖] (.+)", at + 1, at + 4), None)
+        if wrong:
+            spot = f"{title[1]}:{title[2]}" if title[2] else title[1]
+            said.append(f"{spot}: {title[3]} {wrong[1][1]}")
+            spots += [spot] if title[2] else []
+    if said:
+        end = max(output.last(r"\s+[\u00d7✖] Some errors were emitted"), titles[-1][0])
+        place = spots[0] if spots else ""
+        yield Finding(start=titles[0][0], end=end, message=joined(said[:_TOLD]), place=place)
+
+
+def _pre_commit(output: Output) -> Iterator[Finding]:
+    """pre-commit: each hook that failed, and what it printed."""
+    titles = [at for at, _ in output.find(r".*\.{3,}(?:\(.*\))?Failed$")]
+    said: list[str] = []
+    end = -1
+    for at in titles:
+        end = output.run(_HOOK, at + 1)
+        body = (x for x in output.lines[at + 1 : end + 1] if not re.match(_HOOK_ITSELF, x))
+        name = output.lines[at].partition("...")[0]
+        said += [f"{name} failed", *[line for line in body if line][:_HOOK_TOLD]]
+    if said:
+        rest = output.run(r".*\.{3,}|", end + 1)
+        yield Finding(start=titles[0], end=max(end, rest), message=joined(said))
+
+
 def _eslint(output: Output) -> Iterator[Finding]:
     """ESLint and Stylelint: a file, and below it its rows."""
     end = output.last(r"✖ \d+ problem")
@@ -185,3 +255,19 @@ def _shellcheck(output: Output) -> Iterator[Finding]:
     if said:
         end = max(output.last(r"\s+https://www\.shellcheck\.net/"), rows[-1][0])
         yield Finding(start=rows[0][0], end=end, message=joined(said), place=spots[0])
+
+
+_LINTERS: Final[Sequence[tuple[Sequence[str], Reader]]] = (
+    (("✖ ", " problem", "Oops! "), _eslint),
+    ((" SC",), _shellcheck),
+    (("[SC", " DL", " SC", "ockerfile", "[error] ", " word "), _rows),
+    (("  error    ",), _yamllint),
+    (("[warn] ",), _prettier),
+    (("would reformat ", "error: cannot "), _black),
+    ((">> Issue: [",), _bandit),
+    (("] FAIL\n",), _sqlfluff),
+    (("violation(s)",), _ansible_lint),
+    ((" ━━",), _biome),
+    (("- hook id: ",), _pre_commit),
+)
+"""Each with words of which one stands in all it prints."""
