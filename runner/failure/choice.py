@@ -143,9 +143,8 @@ def _whole(
 ) -> Finding:
     """With what other readers say of the same lines: whose failure it is, the stack, the place."""
     near = [one for one in found if one.start <= chosen.end and one.end >= chosen.start]
-    around = [
-        one for one in near if (one.peer or one.provider or one.reason) and _raises(chosen, one)
-    ]
+    fresh = (one for one in near if since[one.end + 1] <= _limit(one) and _raises(chosen, one))
+    around = [one for one in fresh if one.peer or one.provider or one.reason]
     outer = [one for one in found if one.weight is Weight.CONSEQUENCE and one.end >= chosen.start]
     reason = next((one.reason for one in (chosen, *around) if one.reason), None)
     placed = next((one for one in (chosen, *near, *outer) if one.place), chosen)

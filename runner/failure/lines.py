@@ -27,6 +27,10 @@ _REPEATED: Final = (
     r"|Some errors have|For more information|hint: |note: |Errors while running CTest"
     r"|\[INFO\]|\[WARNING\]|\[ERROR\]|BUILD FAILED|\d+ actionable tasks?|\* Try|> (?:Run|Get) "
     r"|tar: (?:Error is not|Child returned|Exiting)|\S*::error|BEGIN failed--compilation"
+    r"|PLAY RECAP \*|\S+ +: ok=\d+ +changed=|nox > |\s*[\w.-]+: (?:exit -?\d+ \(|FAIL code )"
+    r"|  evaluation failed :\(|\(Background on this error at: "
+    r"|\s*(?:error: subprocess-exited-with-error|\u00d7 .* did not run successfully"
+    r"|│ exit code: \d+$|╰─> |\[end of output\]$|note: This error originates)"
     r"|.*(?:Execution of \S+|had) (?:aborted due to )?compilation errors"
 )
 _PLAIN: Final = (
@@ -34,7 +38,8 @@ _PLAIN: Final = (
     r"|[Ff]atal|FATAL|CRITICAL|critical|E)\]?(?:\[\w+\])?(?: \w+)?[:!]"
     r"|\[(?:error|ERROR)\] |error [A-Z]|ERR_\w+ |panic: |Permission denied \("
     r"|Host key verification failed|Error .{3,}"
-    r"|The connection to the server |Unable to connect to the server: )"  # kubectl
+    r"|The connection to the server |Unable to connect to the server: "  # kubectl
+    r"|rsync: |ssh: connect to host )"
 )
 _SHELL: Final = r"(?:/\S*/)?(?:ba|da|z|k)?sh: (?:-c: )?(?:line )?\d+: "
 RUN: Final = 60
@@ -46,7 +51,7 @@ _SPOT: Final = (
 
 
 _MINOR: Final = r"(?i)\bwarn(?:ing)?\b|\bdeprecat|\b(?:0|no) (?:error|fail)"
-_BAR: Final = r"\[[#=>.\- ]{3,}\]|[━█▓▒░]{3,}|\b100(?:\.0+)? ?%$"
+_BAR: Final = r"\[[#=>.\- ]{3,}\]|[━█▓▒░]{3,}|\b100(?:\.0+)? ?%$|^nox > (?!Command )"
 """How far something got."""
 _TIMING: Final = (
     r"(?:real|user|sys)\s+(?:\d+m)?[\d.,]+s?$"  # bash's time, and every time -p

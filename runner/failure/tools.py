@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from runner.failure import lines
-from runner.failure.output import Finding, Output, Weight, joined
+from runner.failure.output import Finding, Output, Weight, cut, joined
 from runner.notice import Reason
 
 _NOT_RUN: Final = {
@@ -16,6 +16,8 @@ _NOT_RUN: Final = {
 }
 _FOUND: Final = 126
 """How a shell ends that has found a command, and cannot run it."""
+_WIDE: Final = 500
+"""Characters of a line that is data."""
 _SCRIPT: Final = r"^\S+: (?=(line )?\d+: )"
 
 
@@ -26,6 +28,10 @@ def read(output: Output) -> Iterator[Finding]:
     yield from _make(output)
     yield from _docker(output)
     yield from _tests(output)
+    if output.has("PLAY RECAP *"):
+        yield from _ansible(output)
+    if output.has("ninja: build stopped"):
+        yield from _ninja(output)
     if output.has("::error"):
         yield from _annotated(output)
     if output.has("\n+++ "):
@@ -75,6 +81,33 @@ def _make(output: Output) -> Iterator[Finding]:
         weight = Weight.CONSEQUENCE
         yield Finding(start=at, end=at, message=output.lines[at], place=place, weight=weight)
         return
+
+
+def _ninja(output: Output) -> Iterator[Finding]:
+    """What the first command that failed printed."""
+    end = output.last(r"ninja: build stopped")
+    start = next((at for at, _ in output.find(r"FAILED: ", 0, max(end, 0))), end)
+    if start < end:
+        over = output.run(r"(?!\[\d+/\d+\] |FAILED: |ninja: )", start + 2)
+        said = lines.that_say_why(lines.last(output.lines[start + 2 : over + 1]))
+        said = said or [output.lines[start]]
+        yield Finding(start=start, end=end, message=joined(said), weight=Weight.PLAIN)
+
+
+def _ansible(output: Output) -> Iterator[Finding]:
+    """The last task that failed on a host and was not rescued."""
+    over = output.last(r"PLAY RECAP \*")
+    at = output.last(r"fatal: \[", over)
+    task = output.last(r"(?:TASK|RUNNING HANDLER) \[", at)
+    if 0 <= task < at and output.last(r"\.\.\.ignoring", over) < at:
+        said = [output.lines[n] for n, _ in output.find(r"\[ERROR\]: ", task, at)]
+        spot = next(output.find(r"Origin: (\S+?):(\d+):\d+$", task, at), None)
+        yield Finding(
+            start=task,
+            end=output.run(r"\S+ +: ok=|$", over + 1),
+            message=joined([*said, cut(output.lines[at], _WIDE), output.lines[task].rstrip("* ")]),
+            place=f"{spot[1][1]}:{spot[1][2]}" if spot else "",
+        )
 
 
 def _docker(output: Output) -> Iterator[Finding]:
