@@ -7,9 +7,14 @@ from typing import Final
 
 from runner.failure.output import Finding, Output, Weight, joined
 
-_HEADER: Final = r"((?:INTERNALERROR> )?[\s|]*)Traceback \(most recent call last\):"
+_CALLS: Final = r"Traceback \(most recent call last\):"
+_HEADER: Final = rf"((?:INTERNALERROR> )?[\s|]*){_CALLS}"
+_BEHIND: Final = rf"()\S.{{0,200}}[:. ]{_CALLS}$"
+"""A header on a line that the program had begun."""
 _FRAME: Final = r'\s*File "(.+?)", line (\d+)'
-FOREIGN: Final = r".*?(?:/(?:site|dist)-packages/|/lib(?:64)?/python\d)"
+FOREIGN: Final = (
+    r".*?(?:/(?:site|dist)-packages/|/lib(?:64)?/python\d|/\.?venv/bin/)|/usr/(?:local/)?bin/"
+)
 _CHILD: Final = r"(?:subprocess\.)?CalledProcessError: |.*\bSystemExit: \d"
 _SECTION: Final = r"_{3,} .+ _{3,}$"
 
@@ -36,11 +41,11 @@ def read(output: Output) -> Iterator[Finding]:
 
 def _traceback(output: Output) -> Iterator[Finding]:
     """The last one, which was not caught, and what it was raised for."""
-    start = output.last(_HEADER)
-    header = re.match(_HEADER, output.lines[start])
+    start = max(output.last(_HEADER), _begun(output))
+    header = re.match(f"{_HEADER}|{_BEHIND}", output.lines[start])
     if header is None:
         return
-    edge = header.end(1)
+    edge = header.end(1) if header[1] else 0
     body = [line[edge:] for line in output.lines[start:]]
     end = _raised(body)
     if end:
@@ -51,11 +56,18 @@ def _traceback(output: Output) -> Iterator[Finding]:
             start=chain[-1],
             end=start + end,
             message=joined([*_told(body, end), root]),
-            stack="\n".join(lines),
+            stack=re.sub(rf"^.*(?={_CALLS})", "", "\n".join(lines), count=1),
             place=_own(body[:end]),
             weight=Weight.CONSEQUENCE if re.match(_CHILD, body[end]) else Weight.CAUSE,
             more=not edge,
         )
+
+
+def _begun(output: Output) -> int:
+    """The last header behind something else, with a frame below it; -1 when there is none."""
+    at = output.last(_BEHIND)
+    below = output.lines[at + 1 : at + 2]
+    return at if at >= 0 and below and re.match(_FRAME, below[0]) else -1
 
 
 def _raised(body: Sequence[str]) -> int:
