@@ -119,7 +119,9 @@ _ENGINE: Final = (
 )
 _LOCAL: Final = (
     r"localhost|\b127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[?::1\b|\b0\.0\.0\.0\b|host\.docker\.internal"
+    r"|^error \d+ at \d+ depth lookup"
 )
+"""This machine, or a certificate in a file of its own."""
 _ADDRESS: Final = r"https?://[^/\s]|host='|\b\d{1,3}(?:\.\d{1,3}){3}\b|\[[0-9a-f:]+\]:\d"
 _HOST: Final = _ADDRESS + r"|(?:host|to|server)[ \"]+[\w-]+\.[\w.-]+"
 _PEER: Final = f"{_LOCAL}|{_ADDRESS}" + r"|connect(?:ed|ing) to [\w-]+\.|certificate of \W"
