@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.event import MESSAGE_LIMIT, TYPE_LIMIT, Domain
-from runner.failure import SHOWN, STACK_LIMIT, WIDTH, Explained, explain
+from runner.failure import SHOWN, STACK_LIMIT, WIDTH, Explained, explain, linters
 from runner.notice import Exit, Reason
 
 
@@ -331,6 +331,12 @@ def test_output_never_takes_back_what_is_known_of_the_end() -> None:
     output = b"script: line 1: x: command not found\n"
     for reason in (Reason.OUT_OF_MEMORY, Reason.IMAGE_PULL, Reason.TIMEOUT, Reason.SIGNAL):
         assert explain(Exit(code=127, reason=reason), output).failure.type == reason.value
+
+
+@pytest.mark.parametrize("words", [words for words, _ in linters.LINTERS])
+def test_what_only_has_a_linters_words_is_read_too(words: tuple[str, ...]) -> None:
+    for output in ("".join(words), "\n".join(f"x\n{word}\n" for word in words)):
+        assert explain(Exit(code=1), f"{output}\n".encode()).failure.message
 
 
 # ── text ─────────────────────────────────────────────────────────────────────────────────────────

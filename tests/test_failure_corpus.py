@@ -95,6 +95,12 @@ def test_a_network_that_failed_and_came_back_is_not_the_reason() -> None:
         assert read(name, after=after).failure.domain is Domain.USER
 
 
+@pytest.mark.parametrize("name", ["pre-commit", "yamllint", "bandit", "sqlfluff", "biome-lint"])
+def test_what_a_linter_found_before_is_not_what_ended_it(name: str) -> None:
+    both = read(name, after=b"3 findings are known\ngoing on\n" + printed("cargo-error"))
+    assert both.failure == read("cargo-error").failure
+
+
 def test_a_stack_is_the_trace_and_nothing_else() -> None:
     stack = read("java-exception").failure.stack or ""
     assert stack.splitlines()[0].endswith("IllegalStateException: no region in settings")

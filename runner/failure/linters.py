@@ -15,7 +15,7 @@ _ROWS: Final = (
     r"(?P<file>[^\s:]+):(?P<line>\d+):\d+: (?P<level>error|warning|note): .* \[SC\d+\]$",
     # Hadolint, for people and for compilers; a Dockerfile that is none
     r"(?:hadolint:)?(?P<file>[^\s:]+):(?P<line>\d+):? (?:DL|SC)\d+ (?P<level>error|warning|\w+): ",
-    r"(?P<file>[^\s:]*(?i:dockerfile)[^\s:]*):(?P<line>\d+):\d+ (?P<level>)(?!error|warning)\S",
+    r"(?P<file>[^\s:]{0,200}(?i:dockerfile)[^\s:]{0,80}):(?P<line>\d+):\d+ (?P<level>)(?!error)\S",
     # yamllint for programs
     r"(?P<file>[^\s:]+):(?P<line>\d+):\d+: \[(?P<level>error)\] ",
     # CSpell
@@ -29,16 +29,15 @@ _LEVELS: Final = ("", "error", "warning")
 
 _WIDE: Final = 500
 """Characters of a row that goes on over several lines."""
-_HOOK: Final = r"(?!.*\.{3,}(?:\(.*\))?(?:Passed|Failed|Skipped)$)"
-"""Any line but the next hook's."""
-_HOOK_ITSELF: Final = r"- (?:hook id|exit code|duration): "
+_HOOK: Final = r"(.+\.{3})(?:\([^()]{0,99}\))?(Passed|Failed|Skipped)$"
+_HOOK_ITSELF: Final = r"- (?:hook id|exit code|duration): |$"
 _HOOK_TOLD: Final = 10
 """Lines that are told of a hook."""
 
 
 def read(output: Output) -> Iterator[Finding]:
     """Everything of linters that print no compiler's row."""
-    for words, reader in _LINTERS:
+    for words, reader in LINTERS:
         if output.has(*words):
             yield from reader(output)
 
@@ -201,17 +200,19 @@ def _biome(output: Output) -> Iterator[Finding]:
 
 def _pre_commit(output: Output) -> Iterator[Finding]:
     """pre-commit: each hook that failed, and what it printed."""
-    titles = [at for at, _ in output.find(r".*\.{3,}(?:\(.*\))?Failed$")]
+    hooks = list(output.find(_HOOK))
     said: list[str] = []
-    end = -1
-    for at in titles:
-        end = output.run(_HOOK, at + 1)
-        body = (x for x in output.lines[at + 1 : end + 1] if not re.match(_HOOK_ITSELF, x))
-        name = output.lines[at].partition("...")[0]
-        said += [f"{name} failed", *[line for line in body if line][:_HOOK_TOLD]]
+    ends = [at for at, _ in hooks]
+    for number, (at, hook) in enumerate(hooks, 1):
+        if hook[2] == "Failed":
+            itself = output.run(_HOOK_ITSELF, at + 1)
+            end = output.run(r"\s*\S", itself + 1)
+            end = hooks[number][0] - 1 if number < len(hooks) else end
+            ends.append(end)
+            printed = [line for line in output.lines[itself + 1 : end + 1] if line]
+            said += [f"{hook[1].rstrip('.')} failed", *printed[:_HOOK_TOLD]]
     if said:
-        rest = output.run(r".*\.{3,}|", end + 1)
-        yield Finding(start=titles[0], end=max(end, rest), message=joined(said))
+        yield Finding(start=ends[0], end=max(ends), message=joined(said))
 
 
 def _eslint(output: Output) -> Iterator[Finding]:
@@ -257,7 +258,7 @@ def _shellcheck(output: Output) -> Iterator[Finding]:
         yield Finding(start=rows[0][0], end=end, message=joined(said), place=spots[0])
 
 
-_LINTERS: Final[Sequence[tuple[Sequence[str], Reader]]] = (
+LINTERS: Final[Sequence[tuple[Sequence[str], Reader]]] = (
     (("✖ ", " problem", "Oops! "), _eslint),
     ((" SC",), _shellcheck),
     (("[SC", " DL", " SC", "ockerfile", "[error] ", " word "), _rows),
