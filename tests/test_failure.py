@@ -333,6 +333,15 @@ def test_output_never_takes_back_what_is_known_of_the_end() -> None:
         assert explain(Exit(code=127, reason=reason), output).failure.type == reason.value
 
 
+def test_an_output_that_ends_within_an_error_is_read() -> None:
+    for cut in (
+        "ERROR in ./src/a.js",
+        "ERROR in ./src/a.js 3:1\n",
+        "FAILED: a.o\nninja: build stopped",
+    ):
+        assert explain(Exit(code=1), cut.encode()).failure.type == "ExitCode"
+
+
 @pytest.mark.parametrize("words", [words for words, _ in linters.LINTERS])
 def test_what_only_has_a_linters_words_is_read_too(words: tuple[str, ...]) -> None:
     for output in ("".join(words), "\n".join(f"x\n{word}\n" for word in words)):

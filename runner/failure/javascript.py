@@ -127,11 +127,13 @@ def _webpack(output: Output) -> Iterator[Finding]:
     rows = list(output.find(r"ERROR in (\S*?\.\w+)(?:[ :](\d+):\d+\S*)?$"))
     if not rows:
         return
-    at, spot = rows[0]
+    (at, spot), last = rows[0], rows[-1][0]
     said = [line for n, _ in rows[:20] for line in output.lines[n + 1 : n + 2]]
     yield Finding(
         start=at,
-        end=max(output.last(r"webpack \S+ compiled with \d+ error"), rows[-1][0] + 1),
+        end=max(
+            output.last(r"webpack \S+ compiled with \d+ error"), output.run("", last + 1, 1), last
+        ),
         message=joined(said),
         place=f"{spot[1]}:{spot[2]}" if spot[2] else "",
     )
