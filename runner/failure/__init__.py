@@ -15,7 +15,8 @@ files::
     tools         shells, make, git, docker build, CTest, TAP
     python        tracebacks, pytest, unittest, pip
     javascript    Node, bundlers, npm
-    suites        Jest, Vitest, Mocha, Playwright, Node's own tests
+    suites        Jest, Vitest, Mocha, Jasmine, AVA, Playwright, Node's own tests
+    scenarios     Behave, Cucumber, Robot Framework
     java          exceptions, Maven, Gradle, JUnit
     scripts       Ruby, RSpec, Minitest, PHP, PHPUnit
     native        Go and Rust at run time, go test, sanitizers

@@ -17,6 +17,7 @@ from runner.failure import (
     linters,
     native,
     python,
+    scenarios,
     scripts,
     suites,
     surroundings,
@@ -32,6 +33,7 @@ READERS: Final[tuple[Reader, ...]] = (
     python.read,
     javascript.read,
     suites.read,
+    scenarios.read,
     java.read,
     scripts.read,
     native.read,
@@ -154,9 +156,14 @@ def _whole(
         message="\n".join(_said(output, chosen, around, found, since)),
         reason=reason,
         provider=any(one.provider for one in (chosen, *around)),
-        stack=chosen.stack or next((one.stack for one in near if one.stack), ""),
+        stack=chosen.stack or next((one.stack for one in near if _of(chosen, one)), ""),
         place=placed.place,
     )
+
+
+def _of(chosen: Finding, one: Finding) -> bool:
+    """Whether its stack is that of what is told: of several tests that failed, it may not be."""
+    return bool(one.stack) and (not chosen.test or one.message.split("\n")[0] in chosen.message)
 
 
 def _raises(chosen: Finding, one: Finding) -> bool:
