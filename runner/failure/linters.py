@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from runner.failure.output import Finding, Hit, Output, Reader, cut, joined
+from runner.failure.output import Finding, Hit, Output, Reader, Weight, cut, joined
 
 _GAP: Final = 50
 """Lines between two rows of one program."""
@@ -27,6 +27,8 @@ _LEVELS: Final = ("", "error", "warning")
 """The worst first, and any other last."""
 
 
+_FEW: Final = 3
+"""Lines that end a report: how many, and that it failed."""
 _WIDE: Final = 500
 """Characters of a row that goes on over several lines."""
 _HOOK: Final = r"(.+\.{3})(?:\([^()]{0,99}\))?(Passed|Failed|Skipped)$"
@@ -215,6 +217,27 @@ def _pre_commit(output: Output) -> Iterator[Finding]:
         yield Finding(start=ends[0], end=max(ends), message=joined(said))
 
 
+def _documents(output: Output) -> Iterator[Finding]:
+    """Sphinx and MkDocs: an error, or a warning that is one because hardly anything follows."""
+    errors = r"(?:ERROR|CRITICAL|SEVERE)"
+    rows = list(output.find(rf"([^\s:]+):(\d+): (?:{errors}|WARNING): \S"))
+    strict = output.last(r"Aborted with \d+ warnings? in strict mode")
+    rows = rows or list(output.find(r"()WARNING +-  \S", 0, max(strict, 0)))
+    if not rows:
+        return
+    end = max(strict, rows[-1][0])
+    wrong = [row for row in rows if re.search(f": {errors}: ", row[1].string)]
+    if wrong or len([line for line in output.lines[end + 1 :] if line]) <= _FEW:
+        worst = (wrong or rows)[0][1]
+        yield Finding(
+            start=rows[0][0],
+            end=end,
+            message=joined(output.lines[at] for at, _ in (wrong or rows)[:_TOLD]),
+            place=f"{worst[1]}:{worst[2]}" if worst[1] else "",
+            weight=Weight.PLAIN,
+        )
+
+
 def _eslint(output: Output) -> Iterator[Finding]:
     """ESLint and Stylelint: a file, and below it its rows."""
     end = output.last(r"✖ \d+ problem")
@@ -270,5 +293,6 @@ LINTERS: Final[Sequence[tuple[Sequence[str], Reader]]] = (
     (("violation(s)",), _ansible_lint),
     ((" ━━",), _biome),
     (("- hook id: ",), _pre_commit),
+    ((": WARNING: ", ": ERROR: ", ": CRITICAL: ", ": SEVERE: ", "strict mode"), _documents),
 )
 """Each with words of which one stands in all it prints."""
