@@ -166,3 +166,18 @@ def test_T14_nothing_is_loaded_from_elsewhere_and_nothing_inline_runs(served: st
     assert "<style" not in answer.text
     assert " style=" not in answer.text
     assert "<script>" not in answer.text
+
+
+LONG = "services/payments/backend/test_with_a_very_long_module_name_that_never_ends.py::TestClass"
+
+
+@pytest.mark.parametrize("name", ["Gated", LONG])
+def test_no_name_makes_a_page_wider_than_a_narrow_screen(
+    served: str, open_page: Open, name: str
+) -> None:
+    for run in ("before", "after"):
+        send(served, f"{name[:5]}-{run}", name)
+    page = open_page(f"{served}/compare", size=(360, 780))
+    for path in paths(f"{name[:5]}-after"):
+        page.goto(served + path)
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= 360, path

@@ -1,6 +1,7 @@
 """The report in a real browser: it needs nothing, nothing breaks it, and everybody can use it."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -302,6 +303,35 @@ def test_everybody_can_read_it(tmp_path: Path, open_page: Open, state: str, look
     keep(page, f"report-{state}-{look}")
     assert not faults(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [360, 400, 600, 720])
+def test_the_labels_of_the_time_axis_stand_apart(
+    tmp_path: Path, open_page: Open, width: int
+) -> None:
+    events: list[Event] = [pipeline(Status.SUCCESS, 995), job("test", 0, 995)]
+    page = open_page(put(tmp_path, tell(events)), size=(width, 780))
+    page.get_by_role("button", name="Open").click()  # and the script has drawn it
+    boxes = page.evaluate(
+        """() => [...document.querySelectorAll(".axis text:not(.cursor)")]
+          .map(text => text.getBoundingClientRect()).filter(box => box.width)
+          .map(box => [box.left, box.right])"""
+    )
+    assert len(boxes) > 1
+    assert all(one[1] < following[0] for one, following in pairwise(boxes))
+
+
+def test_a_short_name_of_what_failed_is_not_broken(tmp_path: Path, open_page: Open) -> None:
+    failed = cases.failure("step one", "exit code 1")
+    events: list[Event] = [
+        pipeline(Status.ERROR, 900, error=failed),
+        step("deploy", "sleep 0.2; echo deployed; [ -e ok ] && echo fine", 0, 800, error=failed),
+        job("deploy", 0, 800, Status.ERROR, error=failed),
+    ]
+    page = open_page(put(tmp_path, tell(events)), size=(360, 780))
+    name = page.locator(".failure > summary > b")
+    assert name.evaluate("name => name.getClientRects().length") == 1
+    assert name.evaluate("name => name.offsetHeight") < 30
 
 
 def test_five_thousand_steps_are_all_there(tmp_path: Path, open_page: Open) -> None:
