@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -380,6 +381,35 @@ def test_mistakes_are_told_all_at_once_and_nothing_runs(workspace: Workspace) ->
     assert "'steps'" in ended.err
     assert "pipeline.yml:4:" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_what_is_said_to_run_a_job_again_does(workspace: Workspace) -> None:
+    job = "{ steps: ['echo \"hello $WHO\"; exit 1'] }"
+    text = f"name: x\nparameters: {{ WHO: {{ default: me }} }}\njobs: {{ 'the job': {job} }}\n"
+    workspace.write(text, "ci/other.yml")
+    ended = workspace.run("run", "ci/other.yml", "-p", "WHO=you two")
+    said = _again(ended.err)
+    assert said == "run ci/other.yml -p 'WHO=you two' --only 'the job'"
+    assert "hello you two" in workspace.run(*shlex.split(said)).err
+    workspace.write(text)
+    assert _again(workspace.run("run").err) == "run --only 'the job'"
+
+
+def test_what_goes_on_from_another_run_is_run_again_by_a_retry(workspace: Workspace) -> None:
+    first = '{ steps: ["echo WHO=them >> $SIGNALBOX_OUTPUT"] }'
+    gate, last = "{ needs: [a], gate: Go? }", '{ needs: [g], steps: ["echo hello $WHO; exit 1"] }'
+    workspace.write(f"name: x\njobs: {{ a: {first}, g: {gate}, b: {last} }}\n")
+    assert workspace.run("run").code == 75
+    said = _again(workspace.run("resume", "--approve", "g").err)
+    assert re.fullmatch("retry [0-9a-f]{8}", said)
+    ended = workspace.run(*shlex.split(said))
+    assert (ended.code, "hello them" in ended.err) == (1, True)
+
+
+def _again(said: str) -> str:
+    found = re.search(r"^  again: +signalbox (.+)$", said, re.MULTILINE)
+    assert found, said
+    return found[1]
 
 
 def test_no_pipeline_file_says_what_to_do(workspace: Workspace) -> None:

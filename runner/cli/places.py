@@ -46,6 +46,16 @@ def place(file: str | None) -> Place:
     return Place(file=path, workspace=top_level(directory) or directory)
 
 
+def argument(place: Place) -> str:
+    """FILE as a person types it here; empty: it is the one that is found without."""
+    try:
+        return "" if _search(os.getcwd()) == place.file else os.path.relpath(place.file)
+    except UsageError:
+        return os.path.relpath(place.file)
+    except OSError:  # a step has removed where we are
+        return place.file
+
+
 def read(place: Place, shown: str | None = None) -> tuple[bytes, Pipeline]:
     """The text of the file and what it declares; raises ``PipelineFileError``."""
     from runner import manifest  # yaml is loaded by who reads a file

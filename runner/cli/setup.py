@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from runner import __version__, commit, errors, event, providers, recorder
-from runner.cli import containers, identity, screen
+from runner.cli import containers, identity, places, screen
 from runner.cli import settings as environment
 from runner.cli.caller import Caller
 from runner.cli.request import Request
 from runner.cli.voice import Folding, Voice
 from runner.commit import Pin
-from runner.console import Console, Scene, again
+from runner.console import Console, Scene
 from runner.engine import Surroundings
 from runner.execution import Execution, Link
 from runner.journal import Header, Journal
@@ -207,9 +207,8 @@ class Setup:
                 if pin and pin.sha
                 else {}
             )
-            # What went on has answers and results that a run of the job alone would not have.
-            anew = {"again": f"signalbox retry {run}"} if self.request.before else again(job)
-            return {**anew, **known, "its log": f"signalbox logs {run} {name}"}
+            again = {"again": self._again(run, name)}
+            return {**again, **known, "its log": f"signalbox logs {run} {name}"}
 
         scene = msgspec.structs.replace(
             self._scene(execution, pin),
@@ -217,6 +216,18 @@ class Setup:
             picture=screen.picture(journal, execution.unique_id, self.voice.look),
         )
         return self.voice.screen(scene, self._folds(), self.clock)
+
+    def _again(self, run: str, job: str) -> str:
+        """What runs ``job`` again as it was asked for. What went on has answers and results that a
+        run of the job alone would not have.
+        """
+        request = self.request
+        if request.before:
+            return f"signalbox retry {run}"
+        file = places.argument(request.place)
+        given = (f"{name}={value}" for name, value in request.given.items())
+        words = ["run", *filter(None, (file,)), *(word for pair in given for word in ("-p", pair))]
+        return self.masker.text(f"signalbox {shlex.join(words)} --only {job}")
 
     def _scene(self, execution: Execution, pin: Pin | None) -> Scene:
         return Scene(

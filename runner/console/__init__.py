@@ -11,7 +11,7 @@ from typing import Final, assert_never
 
 from runner.console.closing import Ends, Failed, closing, verdict
 from runner.console.pen import Folds, Pen, Stream
-from runner.console.scene import Scene, again, can_overlap, ended, reason, short
+from runner.console.scene import Scene, can_overlap, ended, reason, short
 from runner.execution import SECOND
 from runner.notice import (
     ExecutionFinished,
@@ -32,7 +32,7 @@ from runner.plan import Decision, PlannedJob
 from runner.terminal import LANES, Filter, Look, Mark, Paint, cells, fit, lines, pad, plain
 from runner.timing import spoken
 
-__all__ = ["Console", "Folds", "Scene", "Stream", "again"]
+__all__ = ["Console", "Folds", "Scene", "Stream"]
 
 NAME: Final = 24
 """Cells a job's name may take before its output."""
