@@ -56,6 +56,32 @@ def test_what_a_parameter_may_be_is_checked_by_its_type() -> None:
     ]
 
 
+def test_the_words_of_other_cis_lead_to_ours() -> None:
+    step = {"script": "true", "cwd": "x", "continue-on-error": True}
+    job = {"depends_on": [], "container": "x", "script": ["true"], "when": "always", "vars": {}}
+    found = {
+        "name": "x",
+        "enviroment": {},
+        "inputs": {},
+        "jobs": {"j": job, "k": {"steps": [step]}},
+    }
+    told = dict(
+        line.split(": ")[1:] for line in mistakes(json.dumps(found)) if "required" not in line
+    )
+    assert told == {
+        "enviroment": "unknown key, did you mean 'env'?",
+        "inputs": "unknown key, did you mean 'parameters'?",
+        "jobs.j.depends_on": "unknown key, did you mean 'needs'?",
+        "jobs.j.container": "unknown key, did you mean 'image'?",
+        "jobs.j.script": "unknown key, did you mean 'steps'?",
+        "jobs.j.when": "unknown key, did you mean 'if'?",
+        "jobs.j.vars": "unknown key, did you mean 'env'?",
+        "jobs.k.steps[0].script": "unknown key, did you mean 'run'?",
+        "jobs.k.steps[0].cwd": "unknown key, did you mean 'working-directory'?",
+        "jobs.k.steps[0].continue-on-error": "unknown key, did you mean 'allow-failure'?",
+    }
+
+
 # ── golden pairs ─────────────────────────────────────────────────────────────────────────────────
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from runner import scope
-from runner.manifest.problems import Problems, item, join, quoted
+from runner.manifest.problems import Problems, item, join, meant, quoted
 from runner.manifest.tree import Mapping, Node, Scalar, Sequence, value
 
 T = TypeVar("T")
@@ -253,7 +253,8 @@ def record(
             if elsewhere and key.text in elsewhere:
                 problems.add(key, inside, f"unknown key of {of}; {elsewhere[key.text]}")
             else:
-                problems.add(key, inside, "unknown key", word=key.text, known=fields)
+                word = meant(key.text, fields)
+                problems.add(key, inside, "unknown key", word=word, known=fields)
         for missing, field in required.items():
             if field.target not in values:
                 problems.add(node, path, f"required key {missing!r} is missing")

@@ -16,6 +16,28 @@ _COMPARED: Final = 50_000
 """Words compared in search of the nearest, in one file: 4 us each, so 0.2 s at the very most."""
 _WIDEST: Final = 60
 _BARE: Final = rf"[\w-]{{1,{_WIDEST}}}"
+_ELSEWHERE: Final = {
+    ours: frozenset(theirs.split())
+    for ours, theirs in {
+        "allow-failure": "continue-on-error allow_failure soft_fail ignore_errors",
+        "env": "environment variables vars environ",
+        "gate": "block manual approval",
+        "if": "when condition",
+        "image": "container docker",
+        "keep": "artifacts artifact_paths",
+        "matrix": "strategy parallel",
+        "needs": "depends_on dependencies requires after",
+        "parameters": "inputs params variables",
+        "ready": "healthcheck health",
+        "retry": "retries attempts",
+        "run": "script command commands cmd sh bash",
+        "stage": "group",
+        "steps": "script command commands run tasks before_script",
+        "timeout": "timeout-minutes timeout_in_minutes max-time",
+        "working-directory": "cwd dir workdir working_dir",
+    }.items()
+}
+"""What other CIs call it: nearer to what was meant than any word that is spelled alike."""
 
 
 class Place(Protocol):
@@ -64,6 +86,14 @@ class Problems:
 
         close = get_close_matches(word, known, 1) or get_close_matches(word.lower(), known, 1)
         return f", did you mean {quoted(close[0])}?" if close else ""
+
+
+def meant(word: str, keys: Collection[str]) -> str:
+    """The one of our ``keys`` that goes by another word elsewhere; else ``word`` itself."""
+    small = word.lower()
+    named = (ours for ours, theirs in _ELSEWHERE.items() if ours in keys and small in theirs)
+    begun = (key for key in keys if key != "if" and small.startswith(key))
+    return next(named, None) or next(begun, None) or word
 
 
 def quoted(text: str) -> str:
