@@ -77,3 +77,15 @@ def test_a_run_goes_on_without_its_streams(workspace: Workspace) -> None:
         )
         assert done.returncode == 0
         assert (workspace.path / "ran").exists()
+
+
+def test_a_command_misspelt_leads_to_the_right_one(workspace: Workspace) -> None:
+    ended = workspace.run("chekc")
+    assert (ended.code, ended.out) == (2, "")
+    assert "did you mean 'check'?" in ended.err
+
+
+def test_nothing_said_is_answered_with_all_that_can_be_said(workspace: Workspace) -> None:
+    ended = workspace.run()
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == workspace.run("--help").out

@@ -55,6 +55,18 @@ class Commands(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named; of what is none, the nearest is said."""
+        if args[0] not in COMMANDS and args[0] not in _HIDDEN:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, 1)
+            meant = f", did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"there is no command {args[0]!r}{meant}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list for ``--help``, without loading a single command."""
         del ctx
@@ -102,5 +114,8 @@ def _plain(error: click.ClickException) -> None:
     context: Any = getattr(error, "ctx", None)
     command = context.command_path if context else "signalbox"
     with contextlib.suppress(OSError):  # nobody can be told
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):
+            click.echo(error.format_message(), err=True)
+            return
         click.echo(f"signalbox: {error.format_message()}", err=True)
         click.echo(f"  → {command} --help", err=True)
