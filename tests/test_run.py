@@ -377,10 +377,9 @@ def test_mistakes_are_told_all_at_once_and_nothing_runs(workspace: Workspace) ->
     workspace.write("name: P\njobs:\n  a: { stepz: [x] }\n  b: { needs: [c], steps: [y] }\n")
     ended = workspace.run("run")
     assert ended.code == 2
-    assert "pipeline.yml:3:8:" in ended.err
+    places = [line.partition(": ")[0] for line in ended.err.splitlines()]
+    assert places == ["pipeline.yml:3:3", "pipeline.yml:3:8", "pipeline.yml:4:16"]
     assert "'steps'" in ended.err
-    assert "pipeline.yml:4:" in ended.err
-    assert "Traceback" not in ended.err
 
 
 def test_what_is_said_to_run_a_job_again_does(workspace: Workspace) -> None:

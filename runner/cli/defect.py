@@ -8,14 +8,16 @@ import contextlib
 import sys
 
 from runner import __version__
-from runner.errors import DEFECT, SignalboxError
+from runner.errors import DEFECT, PipelineFileError, SignalboxError
 
 
 def tell(error: Exception) -> int:
     """Say what is wrong, on standard error; the exit code."""
     if not isinstance(error, SignalboxError):
         return report(error)
-    _say(f"signalbox: {error.message}", *(f"  → {line}" for line in error.hint.splitlines()))
+    named = not isinstance(error, PipelineFileError)  # whose lines begin with where they point to
+    said = f"signalbox: {error.message}" if named else error.message
+    _say(said, *(f"  → {line}" for line in error.hint.splitlines()))
     return error.exit_code
 
 
