@@ -382,6 +382,13 @@ def test_mistakes_are_told_all_at_once_and_nothing_runs(workspace: Workspace) ->
     assert "'steps'" in ended.err
 
 
+def test_json_that_nobody_would_write_is_refused(workspace: Workspace) -> None:
+    workspace.write("name: P\njobs: { a: { steps: [touch ran] } }\n")
+    ended = workspace.run("run", "--json")
+    assert (ended.code, "--dry-run" in ended.err) == (2, True)
+    assert not (workspace.path / "ran").exists()
+
+
 def test_what_is_said_to_run_a_job_again_does(workspace: Workspace) -> None:
     job = "{ steps: ['echo \"hello $WHO\"; exit 1'] }"
     text = f"name: x\nparameters: {{ WHO: {{ default: me }} }}\njobs: {{ 'the job': {job} }}\n"

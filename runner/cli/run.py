@@ -44,6 +44,8 @@ def command(
     from runner import commit
     from runner.cli import places
 
+    if as_json and not dry_run:
+        raise click.UsageError("--json goes with --dry-run; signalbox show --json tells of a run")
     place = places.place(file)
     if sidecar:
         sidecar.foresee(place)
