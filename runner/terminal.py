@@ -146,6 +146,11 @@ def lines(text: str) -> Iterator[str]:
         yield re.sub(_HOSTILE, "", line.rpartition("\r")[2] or line).expandtabs(4).rstrip()
 
 
+def counted(number: int, what: str) -> str:
+    """``1 event``, ``12 events``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def cells(text: str) -> int:
     """How many cells ``text`` takes; wide characters take two, combining ones none."""
     if text.isascii():

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from runner import cli
+from runner.cli import defect  # noqa: F401 - while it can be read
 from runner.errors import RefusedError, SurroundingsError
 from runner.event import Status
 from runner.journal import Change, Claim, Journal, State, base
@@ -704,3 +706,23 @@ def test_T23_what_root_makes_belongs_to_the_workspaces_owner(state: str) -> None
     for folder, _, names in os.walk(state):
         for path in (folder, *(os.path.join(folder, name) for name in names)):
             assert os.lstat(path).st_uid == 1001, path
+
+
+@root_only
+@pytest.mark.parametrize("command", ["list", "show", "report", "clean"])
+def test_a_state_that_is_kept_from_us_is_no_missing_one(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    Journal.open(str(state), warn=pytest.fail).close()
+    cli.run([command, "--state", str(state)])  # and all that it takes is loaded
+    capsys.readouterr()
+    os.seteuid(65534)
+    try:
+        code = cli.run([command, "--state", str(state)])
+    finally:
+        os.seteuid(0)
+    said = capsys.readouterr().err
+    assert (code, "Permission denied" in said) == (4, True), said
+    assert "no executions" not in said
+    assert "goes on" not in said

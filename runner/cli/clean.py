@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from runner.cli.options import state_option
+from runner.errors import SurroundingsError
 
 if TYPE_CHECKING:  # loaded when called
     from runner.journal import Journal
@@ -26,27 +27,31 @@ def command(state: str | None) -> int:
     """
     from runner import execution
     from runner.cli import launch, places
+    from runner.terminal import counted
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
     where = places.state(state, os.environ)
-    if not os.path.isdir(where):
+    if not places.is_there(where):
         click.echo(f"nothing to clean: there is no {where}", err=True)
         return 0
-    journal = launch.open_journal(where, os.path.dirname(where), say, os.environ)
+    found: list[str] = []
+    journal = launch.open_journal(where, os.path.dirname(where), found.append, os.environ)
+    if journal.degraded:
+        raise SurroundingsError(f"nothing was cleaned: {journal.degraded}")
+    for text in found:
+        say(text)
     _clean_engine(journal, say)
     before = execution.clock()() - _DAYS * 24 * 3600 * execution.SECOND
     removed = journal.prune(before=before, keep=_RUNS)
     journal.close()
-    say(f"{len(removed)} executions removed")
+    say(counted(len(removed), "execution") + " removed")
     return 0
 
 
 def _clean_engine(journal: "Journal", say: Callable[[str], None]) -> None:
     """Where an engine is, or is said to be."""
-    from runner.errors import SurroundingsError
-
     if not (os.environ.get("DOCKER_HOST") or os.path.exists(_SOCKET)):
         return
     from runner.cli import containers

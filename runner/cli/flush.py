@@ -31,7 +31,7 @@ def command(run: str | None, state: str | None) -> int:
     where, to = places.state(state, os.environ), _target(os.environ)
     if to is None:
         raise UsageError("there is nowhere to send to", "set DD_API_KEY, or SIGNALBOX_INTAKE_URL")
-    if not os.path.isdir(where):
+    if not places.is_there(where):
         _say(f"nothing to send: there is no {where}")
         return 0
     return _send(run, where, to, os.environ)
@@ -74,6 +74,7 @@ def _send(
     from runner import __version__, delivery, execution
     from runner.cli import launch, settings
     from runner.intake.http import Intake
+    from runner.terminal import counted
 
     logs = settings.read(environ).logs
     journal = launch.open_journal(where, os.path.dirname(where), _say, environ)
@@ -92,8 +93,8 @@ def _send(
         )
     finally:
         journal.close()
-    lines = f", {done.lines} log lines" if logs else ""
-    _say("\n".join(filter(None, (f"{done.sent} events{lines} sent to {to.place}", done.message))))
+    sent = counted(done.sent, "event") + (f", {counted(done.lines, 'log line')}" if logs else "")
+    _say("\n".join(filter(None, (f"{sent} sent to {to.place}", done.message))))
     return FAILED if done.waiting or done.refused or done.unsent else 0
 
 

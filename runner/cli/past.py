@@ -27,7 +27,7 @@ def open_journal(state: str | None, environ: Mapping[str, str]) -> Journal:
 
 def see(state: str) -> None:
     """Raise ``UsageError`` when there is no journal: who goes on from something makes none."""
-    if not os.path.exists(os.path.join(state, "journal.db")):
+    if not places.is_there(os.path.join(state, "journal.db")):
         raise UsageError(f"no executions: there is no {state}", "signalbox run makes the first")
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from runner.errors import UsageError
+from runner.errors import SurroundingsError, UsageError
 from runner.pipeline import Pipeline
 
 NAMES: Final = ("pipeline.yml", "pipeline.yaml")
@@ -71,6 +71,19 @@ def state(option: str | None, environ: Mapping[str, str], workspace: str | None 
         return os.path.abspath(chosen)
     here = os.getcwd()
     return os.path.join(workspace or _near(here) or top_level(here) or here, STATE)
+
+
+def is_there(path: str) -> bool:
+    """Whether there is such a thing; raises ``SurroundingsError`` where that is kept from us."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        message = f"{os.path.dirname(path)} cannot be read: {error.strerror}"
+        hint = "look as the user whose it is, or choose another with --state or SIGNALBOX_STATE"
+        raise SurroundingsError(message, hint) from None
+    return True
 
 
 def top_level(directory: str) -> str | None:
