@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runner.terminal import Filter, Look, cells, fit, lines, look, plain
+from runner.terminal import Filter, Look, cells, counted, fit, lines, look, plain
 
 ESCAPES = [
     b"\x1b]0;title\x07",
@@ -181,3 +181,7 @@ def test_who_gets_colours(environ: dict[str, str], tty: bool, colour: bool) -> N
 )
 def test_who_gets_more_than_ascii(encoding: str, unicode: bool) -> None:
     assert look({}, tty=False, encoding=encoding, width=80).unicode is unicode
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(number, "event") for number in (0, 1, 2)] == ["0 events", "1 event", "2 events"]

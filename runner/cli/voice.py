@@ -17,7 +17,7 @@ from runner.execution import Clock, Execution
 from runner.journal import Journal
 from runner.notice import Notice
 from runner.providers import Kind, Provider
-from runner.terminal import Look, lines, look
+from runner.terminal import Look, counted, lines, look
 
 if TYPE_CHECKING:
     from runner.console.live import Live
@@ -162,7 +162,9 @@ class Voice:
         """The only words of a command that is not to be noticed: what went wrong."""
         said, self.early[:] = self.early[:], []
         if errors:
-            said.append(f"{len(errors)} reports about this failed; the first: {errors[0]}")
+            said.append(
+                f"{counted(len(errors), 'report')} about this failed; the first: {errors[0]}"
+            )
         if journal.degraded:
             said.append(f"events are in memory only: {journal.degraded}")
         if delivered and delivered.message:
@@ -187,7 +189,9 @@ class Voice:
         assert console is not None  # noqa: S101 - a run that ends has begun
         self.release()
         if errors:
-            console.warn(f"{len(errors)} reports about this run failed; the first: {errors[0]}")
+            console.warn(
+                f"{counted(len(errors), 'report')} about this run failed; the first: {errors[0]}"
+            )
         if journal.degraded:
             console.warn(f"events are in memory only: {journal.degraded}")
         if delivered is None or target is None:
@@ -195,8 +199,8 @@ class Voice:
             console.say(f"{how}; signalbox show {execution.unique_id[:8]}")
             return
         if delivered.sent:
-            lines = f", {delivered.lines} log lines" if delivered.lines else ""
-            console.say(f"{delivered.sent} events{lines} delivered to {target.place}")
+            lines = f", {counted(delivered.lines, 'log line')}" if delivered.lines else ""
+            console.say(f"{counted(delivered.sent, 'event')}{lines} delivered to {target.place}")
         if delivered.message:
             console.warn(delivered.message)
         from runner import intake

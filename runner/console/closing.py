@@ -14,7 +14,7 @@ from runner.console.scene import Scene, ended, reason, short
 from runner.event import Failure
 from runner.notice import ExecutionFinished, JobSkipped, Outcome, Reason, StepFinished
 from runner.plan import PlannedGate
-from runner.terminal import Look, Mark, Paint, lines, pad, plain
+from runner.terminal import Look, Mark, Paint, counted, lines, pad, plain
 from runner.timing import spoken
 
 TOLD_AGAIN: Final = 20
@@ -72,7 +72,7 @@ def closing(look: Look, scene: Scene, ends: Ends, finished: ExecutionFinished) -
         yield from _failed(look, scene, failed)
     if len(ends.failures) > TOLD_AGAIN:
         yield ""
-        yield f"{len(ends.failures) - TOLD_AGAIN} more failed steps: signalbox show"
+        yield counted(len(ends.failures) - TOLD_AGAIN, "more failed step") + ": signalbox show"
     yield from _not_started(look, ends.left_out)
     waiting = [gate for gate in scene.plan.gates if gate.key in finished.gates]
     for gate in waiting:
