@@ -490,6 +490,18 @@ def test_rm_of_the_state_in_a_step_costs_a_warning(workspace: Workspace, server:
     assert workspace.run("show", "latest", "--json").json["status"] == "success"
 
 
+def test_nobody_is_sent_to_what_is_on_no_disk(workspace: Workspace) -> None:
+    workspace.write("name: P\njobs: { a: { steps: [exit 1] } }\n")
+    state = workspace.write("a file where a directory should be", "place") / "state"
+    ended = workspace.run("run", "--state", str(state))
+    assert ended.code == 1
+    assert "in memory" in ended.err
+    assert ended.err.endswith("local: nothing was sent\n")
+    assert "signalbox logs" not in ended.err
+    assert "signalbox reproduce" not in ended.err
+    assert "signalbox run --only a" in ended.err
+
+
 def test_a_thousand_jobs_are_ready_at_once(workspace: Workspace) -> None:
     jobs = "\n".join(f"  j{i}: {{ steps: ['true'] }}" for i in range(1000))
     workspace.write(f"name: P\njobs:\n{jobs}\n")

@@ -202,13 +202,12 @@ class Setup:
 
         def commands(job: str) -> dict[str, str]:
             name = shlex.quote(job)
-            known = (
-                {"as it was": f"signalbox reproduce {run} --job {name} --run"}
-                if pin and pin.sha
-                else {}
-            )
-            again = {"again": self._again(run, name)}
-            return {**again, **known, "its log": f"signalbox logs {run} {name}"}
+            said = {"again": self._again(run, name)}
+            if journal.degraded:  # no other command finds it
+                return said
+            if pin and pin.sha:
+                said["as it was"] = f"signalbox reproduce {run} --job {name} --run"
+            return {**said, "its log": f"signalbox logs {run} {name}"}
 
         scene = msgspec.structs.replace(
             self._scene(execution, pin),

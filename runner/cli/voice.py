@@ -166,6 +166,7 @@ class Voice:
                 f"{counted(len(errors), 'report')} about this failed; the first: {errors[0]}"
             )
         if journal.degraded:
+            said = [text for text in said if not text.startswith(journal.degraded)]  # said below
             said.append(f"events are in memory only: {journal.degraded}")
         if delivered and delivered.message:
             said.append(delivered.message)
@@ -196,7 +197,8 @@ class Voice:
             console.warn(f"events are in memory only: {journal.degraded}")
         if delivered is None or target is None:
             how = "reported through the run around it" if relayed else "local: nothing was sent"
-            console.say(f"{how}; signalbox show {execution.unique_id[:8]}")
+            kept = "" if journal.degraded else f"; signalbox show {execution.unique_id[:8]}"
+            console.say(f"{how}{kept}")
             return
         if delivered.sent:
             lines = f", {counted(delivered.lines, 'log line')}" if delivered.lines else ""
