@@ -120,6 +120,14 @@ def test_stages_hold_their_jobs_in_the_order_they_started() -> None:
     assert names == [("one", ["early", "late"]), ("", ["alone"])]
 
 
+def test_steps_stand_in_the_order_they_started() -> None:
+    """Those that a step's own commands tell of are read in any order."""
+    begun = {"two": 300, "three": 500, "one": 100, "outer": 0}
+    steps = [step("a", name, start, start + 50) for name, start in begun.items()]
+    told = tell([pipeline(Status.SUCCESS, 900), *steps, job("a", 0, 800)])
+    assert [one.name for one in told.jobs[0].steps] == ["outer", "one", "two", "three"]
+
+
 def test_tags_are_shown_where_they_were_said() -> None:
     told = tell(*cases.failing())
     lint = next(one for one in told.jobs if one.name == "lint")

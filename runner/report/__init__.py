@@ -287,7 +287,7 @@ class _Teller:
 
     def _tell_jobs(self, alone: Mapping[str, int]) -> list[JobTold]:
         steps: dict[str, list[StepEvent]] = {}
-        for step in self._steps.values():
+        for step in sorted(self._steps.values(), key=lambda step: _ms(step.start)):
             steps.setdefault(step.job_id or "", []).append(step)
         ordered = sorted(self._jobs.values(), key=lambda job: _ms(job.start))
         return [self._tell_job(job, alone.get(job.id), steps.get(job.id, ())) for job in ordered]
