@@ -19,6 +19,7 @@ from runner.report import Beside, Delivery, NotStarted, Question, Told, tell
 from runner.report.markdown import escape, fence, page
 from runner.report.table import Listed, ago, table
 from runner.report.tree import tree
+from runner.report.web.page import write_html
 from runner.terminal import Look, cells
 from tests import told as cases
 from tests.told import at, failure, job, pipeline, stage, step
@@ -126,6 +127,20 @@ def test_steps_stand_in_the_order_they_started() -> None:
     steps = [step("a", name, start, start + 50) for name, start in begun.items()]
     told = tell([pipeline(Status.SUCCESS, 900), *steps, job("a", 0, 800)])
     assert [one.name for one in told.jobs[0].steps] == ["outer", "one", "two", "three"]
+
+
+def test_an_attempt_is_counted_where_there_was_more_than_one() -> None:
+    attempts = [
+        step("a", "once", 0, 100, tags=("attempt:1",)),
+        step("a", "twice", 200, 300, Status.ERROR, tags=("attempt:1",)),
+        step("a", "twice", 400, 500, tags=("attempt:2",)),
+    ]
+    told = tell([pipeline(Status.SUCCESS, 900), *attempts, job("a", 0, 800)])
+    drawn = tree(told, Look(width=100))
+    assert "once · attempt" not in drawn
+    assert re.findall(r"twice · attempt (\d)", drawn) == ["1", "2"]
+    assert write_html(told).decode().count('"badge">attempt') == 2
+    assert [one.attempt for one in told.jobs[0].steps] == [1, 1, 2]
 
 
 def test_tags_are_shown_where_they_were_said() -> None:

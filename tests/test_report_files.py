@@ -328,6 +328,18 @@ def test_each_step_is_a_case_and_its_last_attempt_counts() -> None:
     assert [part.tag for part in cases_["notify", "curl chat"]] == ["skipped"]
 
 
+def test_what_a_step_told_of_between_its_attempts_is_a_case_of_its_own() -> None:
+    attempts = [
+        step("a", "make", 0, 200, Status.ERROR, tags=("attempt:1",), error=failure("no")),
+        step("a", "cc", 100, 150),
+        step("a", "make", 300, 500, tags=("attempt:2",)),
+        step("a", "cc", 400, 450),
+    ]
+    root = valid(suites(tell([pipeline(Status.SUCCESS, 900), *attempts, job("a", 0, 800)])))
+    found = [(case.get("name"), [part.tag for part in case]) for case in root.iter("testcase")]
+    assert sorted(found) == [("cc", []), ("cc", []), ("make", ["flakyFailure"])]
+
+
 def test_what_failed_outside_of_every_step_is_an_error() -> None:
     pull = Failure(domain=failure("").domain, type="ImagePull", message="no such image")
     events: list[Event] = [

@@ -70,6 +70,11 @@ class JobTold(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[StepTold, ...] = ()
 
 
+def retried(job: JobTold) -> frozenset[str]:
+    """Steps, by name, that had more than one attempt: which one it was is worth a word."""
+    return frozenset(step.name for step in job.steps if (step.attempt or 1) > 1)
+
+
 class StageTold(msgspec.Struct, frozen=True, kw_only=True):
     """A stage and its jobs, in the order they started. The nameless one: jobs without a stage."""
 

@@ -62,15 +62,16 @@ def _suite(told: Told, job: JobTold) -> ET.Element:
 
 
 def _steps(job: JobTold) -> Iterator[list[StepTold]]:
-    """The attempts at each step."""
-    attempts: list[StepTold] = []
+    """The attempts at each step; what a step's own commands told of stands between them."""
+    open_: dict[str, list[StepTold]] = {}
     for step in job.steps:
-        if attempts and (step.attempt or 1) == 1:
-            yield attempts
-            attempts = []
-        attempts.append(step)
-    if attempts:
-        yield attempts
+        if (step.attempt or 1) > 1 and step.name in open_:
+            open_[step.name].append(step)
+            continue
+        if step.name in open_:
+            yield open_.pop(step.name)
+        open_[step.name] = [step]
+    yield from open_.values()
 
 
 def _step(job: JobTold, attempts: Sequence[StepTold]) -> ET.Element:

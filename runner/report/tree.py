@@ -12,7 +12,7 @@ import msgspec
 from runner.event import Failure, Status
 from runner.execution import MILLISECOND
 from runner.notice import Reason
-from runner.report import OURS, Delivery, JobTold, Kin, Question, StageTold, StepTold, Told
+from runner.report import OURS, Delivery, JobTold, Kin, Question, StageTold, StepTold, Told, retried
 from runner.terminal import Look, Mark, Paint, cells, fit, plain
 from runner.timing import spoken
 
@@ -216,8 +216,10 @@ def _rows(told: Told, look: Look) -> Iterator[_Row]:
         for job in stage.jobs:
             yield _job(job, depth, look)
             yield from _labels(depth + 1, job, look)
+            again = retried(job)
             for step in job.steps:
-                yield _step(step, job, depth + 1, look)
+                attempt = step.attempt if step.name in again else None
+                yield _step(step, attempt, job, depth + 1, look)
                 yield from _reason(step.failure, depth + 2, allowed=step.allowed)
                 yield from _labels(depth + 2, step, look)
             if not any(step.failure == job.failure for step in job.steps):
@@ -252,13 +254,13 @@ def _job(job: JobTold, depth: int, look: Look) -> _Row:
     return row
 
 
-def _step(step: StepTold, job: JobTold, depth: int, look: Look) -> _Row:
-    attempt = f"attempt {step.attempt}" if step.attempt is not None else ""
+def _step(step: StepTold, attempt: int | None, job: JobTold, depth: int, look: Look) -> _Row:
+    which = f"attempt {attempt}" if attempt else ""
     return _Row(
         indent=depth,
         mark=mark_of(_status(step), look, allowed=step.allowed),
         text=plain(step.name),
-        aside=look.facts(attempt, "allowed to fail" if step.allowed else ""),
+        aside=look.facts(which, "allowed to fail" if step.allowed else ""),
         took=_spoken(step.duration_ms),
         bar=_bar(step, step.offset_ms, job.on_critical_path),
         step=True,

@@ -11,7 +11,7 @@ import msgspec
 
 from runner.event import Failure, Status
 from runner.notice import Reason
-from runner.report import JobTold, StageTold, StepTold, Told
+from runner.report import JobTold, StageTold, StepTold, Told, retried
 
 TICKS: Final = 10
 """Marks on the line of time, at most."""
@@ -60,6 +60,8 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True):
     tone: str
     bar: Bar
     told: StepTold
+    attempt: int | None = None
+    """Which one it was, where there was more than one."""
     failure: Failure | None = None
     """Its failure as far as there is room for it."""
 
@@ -161,7 +163,11 @@ class _Drawing:
 
     def _job(self, job: JobTold) -> JobRow:
         key = self._keys[job.id]
-        steps = tuple(self._step(step, f"{key}s{at}") for at, step in enumerate(job.steps))
+        again = retried(job)
+        steps = tuple(
+            self._step(step, f"{key}s{at}", again=step.name in again)
+            for at, step in enumerate(job.steps)
+        )
         said = any(step.failure == job.failure for step in job.steps)
         good = {Status.SUCCESS, Status.SKIPPED}
         return JobRow(
@@ -174,9 +180,10 @@ class _Drawing:
             steps=steps,
         )
 
-    def _step(self, step: StepTold, key: str) -> StepRow:
+    def _step(self, step: StepTold, key: str, *, again: bool) -> StepRow:
         return StepRow(
             key=key,
+            attempt=step.attempt if again else None,
             tone=tone(_status(step), allowed=step.allowed),
             bar=self._bar(step.offset_ms, step.duration_ms),
             told=step,
