@@ -268,6 +268,7 @@ def test_the_raw_events_are_what_the_intake_receives(page: Page) -> None:
     page.click("text=Raw events")
     page.fill("[aria-label='Search events']", "ruff check .")
     page.click(".events .list summary")
+    expect(page.locator(".events .list pre")).not_to_be_empty()  # "toggle" comes after the click
     event = page.locator(".events .list pre").inner_text()
     assert '"sha": "4f2a91c0d1e2f30415263748596a7b8c9d0e1f20"' in event
     assert '"provider_name": "signalbox"' in event
