@@ -178,6 +178,20 @@ def test_conditions_of_steps(workspace: Workspace, server: Server) -> None:
     assert names == ["bad", "on failure", "always"]
 
 
+def test_a_job_that_was_left_out_has_no_log_to_miss(workspace: Workspace) -> None:
+    workspace.write("""
+        name: P
+        jobs:
+          a: { steps: [echo a] }
+          b: { needs: [a], if: failure, steps: [echo b] }
+    """)
+    workspace.run("run")
+    logs = workspace.run("logs")
+    assert (logs.out, logs.err) == ("a\n", "")
+    missing = workspace.run("logs", "latest", "b")
+    assert (missing.code, "'b' was left out" in missing.err) == (2, True)
+
+
 def test_a_step_speaks_through_its_files(workspace: Workspace, server: Server) -> None:
     workspace.write("""
         name: P

@@ -17,6 +17,7 @@ from runner.errors import UsageError
 def command(run: str, job: str | None, state: str | None) -> int:
     """Print what JOB printed, or all jobs one after the other. Secrets are masked."""
     from runner.cli import past
+    from runner.event import Status
 
     journal = past.open_journal(state, os.environ)
     try:
@@ -29,8 +30,11 @@ def command(run: str, job: str | None, state: str | None) -> int:
     if not jobs:
         names = ", ".join(j.name for j in told.jobs) or "none"
         raise UsageError(f"no job {job!r} ran in {stored.id[:8]}", f"these did: {names}")
-    for one in jobs:
-        if len(jobs) > 1:
+    ran = [one for one in jobs if one.status is not Status.SKIPPED]
+    if job and not ran:
+        raise UsageError(f"job {job!r} was left out in {stored.id[:8]}: it printed nothing")
+    for one in ran:
+        if len(ran) > 1:
             click.echo(f"── {one.name}", err=True)
         _copy(os.path.join(directory, f"{one.id}.log"))
     return 0
