@@ -115,6 +115,21 @@ def test_it_runs_at_its_commit_and_the_tree_is_not_touched(failed: Failed) -> No
     assert (failed.path / "source").read_text() == "dirty\n"
 
 
+def test_what_is_printed_makes_its_tree_beside_the_repository(failed: Failed) -> None:
+    inside = failed.path / "deep" / "inside"
+    inside.mkdir(parents=True, exist_ok=True)
+    assert failed.forks
+    told = failed.forks.run(inside, failed.environ, ("reproduce",))
+    assert "git worktree add --detach ../../../reproduce " in told.out
+    assert "cd ../../../reproduce\n" in told.out
+
+
+def test_a_step_that_fails_here_is_said_to_be_run_again_here(failed: Failed) -> None:
+    ended = failed.run("reproduce", "--run", NPM_TOKEN=SECRET)
+    run = failed.run("list", "--json").json[0]["id"][:8]
+    assert f"again: signalbox reproduce {run} --job 'test (3.11)' --run\n" in ended.err
+
+
 def test_another_job_and_step_can_be_chosen(failed: Failed) -> None:
     ended = failed.run("reproduce", "--job", "test (3.12)", "--step", "Verify", "--run")
     assert ended.code == 7

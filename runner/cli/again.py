@@ -115,6 +115,7 @@ def _run(found: Found, tree: str, environ: Mapping[str, str], there: containers.
         parallel=1,
         commit=found.recipe.commit[:7],
         mask=masker.text,
+        commands=lambda job: {"again": _again(found, job)},
     )
     if not pid1.guard():
         voice.warn("this kernel lets steps read what this process was given")
@@ -146,6 +147,10 @@ def _run(found: Found, tree: str, environ: Mapping[str, str], there: containers.
     if finished.signal:
         return 128 + finished.signal
     return ends.code or (errors.FAILED if finished.failure else errors.SUCCESS)
+
+
+def _again(found: Found, job: str) -> str:
+    return f"signalbox reproduce {found.stored.id[:8]} --job {shlex.quote(job)} --run"
 
 
 def _inside(found: Found) -> str:

@@ -7,6 +7,7 @@ Owns finding the step (``look``) and the form of what is printed (``Recipe``). R
 import os
 import shlex
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -21,6 +22,8 @@ from runner.journal import Journal, Stored
 from runner.notice import Answer, History, Result
 from runner.pipeline import Condition, Step
 from runner.plan import Decision, Plan, PlannedJob
+
+_BESIDE: Final = "../reproduce"
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,8 +277,16 @@ def _kept(
 # ── tell ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def text(recipe: Recipe) -> str:
-    """The recipe, for a person; what could be pasted is shell."""
+def beside(found: Found) -> str:
+    """Where a work tree for it has room, seen from here: not in the repository."""
+    here, workspace = os.path.realpath("."), os.path.realpath(found.stored.header.workspace)
+    if os.path.commonpath((here, workspace)) != workspace:
+        return _BESIDE
+    return os.path.relpath(os.path.join(os.path.dirname(workspace), "reproduce"), here)
+
+
+def text(recipe: Recipe, tree: str = _BESIDE) -> str:
+    """The recipe, for a person; what could be pasted is shell. ``tree``: for its work tree."""
     out = [f"# {recipe.pipeline} · {recipe.run[:8]} · {recipe.job}"]
     out += [f"# secret {name} is not set here" for name in recipe.missing]
     out += [f"# {name} held a secret and is in no file" for name in recipe.gone]
@@ -286,11 +297,11 @@ def text(recipe: Recipe) -> str:
         names = ", ".join(f"{n} {name}" for n, name in enumerate(recipe.before, 1))
         out.append(f"# steps before it, which do not run with it: {names}")
     if recipe.commit:
-        out.append(f"git worktree add --detach ../reproduce {shlex.quote(recipe.commit)}")
+        out.append(f"git worktree add --detach {shlex.quote(tree)} {shlex.quote(recipe.commit)}")
         # It may have come from elsewhere: --run would not put back a .git, either.
-        put_back = "tar -C ../reproduce --exclude .git -xf"
+        put_back = f"tar -C {shlex.quote(tree)} --exclude .git -xf"
         out += [f"{put_back} {shlex.quote(archive)}" for archive in recipe.kept]
-        place = os.path.normpath(os.path.join("../reproduce", recipe.directory))
+        place = os.path.normpath(os.path.join(tree, recipe.directory))
         out.append(f"cd {shlex.quote(place)}")
     out += [f"export {name}={shlex.quote(value)}" for name, value in recipe.variables.items()]
     out += [_call(recipe.shell, script) for script in recipe.scripts]

@@ -40,7 +40,7 @@ def command(
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found.recipe), indent=2))
     else:
-        click.echo(recipe.text(found.recipe))
+        click.echo(recipe.text(found.recipe, recipe.beside(found)))
     if not carry_out:
         return 0
     return again.carry_out(found, os.environ, accept_changed=accept_changed)
