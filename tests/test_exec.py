@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
@@ -252,6 +253,26 @@ def test_what_is_typed_at_a_terminal_reaches_the_command_once(
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
     assert (workspace.path / "got").read_text() == "got it\n"
     assert server.event("pipeline")["status"] == "canceled"
+
+
+def test_what_is_interrupted_at_a_terminal_dies_of_it_and_ends_the_callers_loop(
+    workspace: Workspace,
+) -> None:
+    """A shell stops its own loop when what it waited for died of SIGINT, not when that said 130."""
+    loop = "for n in 1 2 3; do %s exec --local -- sh -c 'echo $0 >> begun; exec sleep 5' $n; done"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(workspace.path)
+        line = loop % shlex.join(RUNNER)
+        os.execve("/bin/bash", ["bash", "-c", line], workspace.environ)
+    begun = workspace.path / "begun"
+    workspace.until(lambda: begun.exists() and bool(begun.read_text()))
+    os.write(terminal, termios.tcgetattr(terminal)[6][termios.VINTR])
+    _read(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGINT
+    assert begun.read_text() == "1\n"
+    (told,) = workspace.run("list", "--json").json
+    assert told["status"] == "canceled"
 
 
 def _read(terminal: int) -> bytes:

@@ -82,7 +82,10 @@ def run(words: Exec, environ: Mapping[str, str], look: Look) -> int:
     finally:
         if beside:
             beside.end()
-    return foreground.wait().code
+    code = foreground.wait().code
+    if foreground.interrupted:
+        _die()
+    return code
 
 
 def _sidecar(started: Started) -> "Sidecar | None":
@@ -177,6 +180,15 @@ def _ours(reserved: Reserved, caller: Caller, called: Names, place: places.Place
 def _hold_signals() -> set[int | signal.Signals]:
     """From now on they wait until somebody can pass them on. Those that were blocked before."""
     return signal.pthread_sigmask(signal.SIG_BLOCK, _watched())
+
+
+def _die() -> None:
+    """As the command did: a shell ends its loop when what it waited for has died of SIGINT, and not
+    when that says 130. Where the signal ends nobody (PID 1), the code has to do.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _watched() -> set[signal.Signals]:

@@ -23,6 +23,9 @@ _UNDONE: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 """Signals that Python ignores; the command shall not."""
 _WORDS: Final = (signal.SIGUSR1, signal.SIGUSR2)
 """Signals that mean something to the command, and no end."""
+_TYPED: Final = (signal.SIGINT, signal.SIGQUIT)
+_SOON: Final = 0.1
+"""Seconds in which we hear, too, what was typed and has killed the command: it may be first."""
 _SHELL: Final = "/bin/sh"
 """Runs a script without ``#!``, as execvp(3) does."""
 
@@ -45,12 +48,15 @@ class Foreground:
         self._asked = self._typed = 0
         self._began = self._over = self._late = 0
         self._awaited = False
+        self._told = threading.Event()
         self._watch = threading.Thread(target=self._see_through, name="command", daemon=True)
         self.stopped: Callable[[int], None] = _nobody
         """Is told the signal that has ended the command, before ``run`` returns."""
         self.exit: Exit | None = None
         """How it ended, once it has."""
         self.started = False
+        self.interrupted = False
+        """It died of a SIGINT that was typed at the terminal."""
 
     @property
     def refusal(self) -> str:
@@ -116,10 +122,10 @@ class Foreground:
         itself; an interactive program goes on after it, and then nothing was stopped.
         """
         with self._lock:
-            if not self._pid:
-                return
             if typed:
                 self._typed = self._typed or number
+                self._told.set()
+            if typed or not self._pid:
                 return
             if number not in _WORDS:
                 self._asked = self._asked or number
@@ -155,6 +161,8 @@ class Foreground:
         ended = self._await(self._pid)
         self._over = self._clock()
         self._copies.finish()
+        if ended.signal in _TYPED and not self._asked:
+            self._told.wait(_SOON)
         self._end(ended)
 
     def _await(self, pid: int) -> Exit:
@@ -169,6 +177,7 @@ class Foreground:
     def _end(self, ended: Exit) -> None:
         self._over = self._over or self._clock()
         number = self._asked or (0 if ended.ok else self._typed)
+        self.interrupted = ended.signal == self._typed == signal.SIGINT
         if number:
             why = f"stopped by {signal.Signals(number).name}"
             ended = Exit(code=ended.code, signal=number, reason=Reason.CANCELED, message=why)
