@@ -133,6 +133,12 @@ def test_every_state_has_its_row() -> None:
     )
 
 
+def test_what_did_not_start_is_counted_by_that_name() -> None:
+    skipped = JobSkipped(job="b", name="b", at=0, outcome=Outcome.NOT_STARTED, why="a failed")
+    view = View(pipeline(job("a"), job("b", "a"))).fail("a").tell(skipped)
+    assert "── 1m05s · 1 failed · 1 not started ─" in view.text()
+
+
 def test_who_waits_for_a_place_is_told_from_who_starts() -> None:
     view = View(pipeline(job("a"), job("b"), job("c"), job("d")), parallel=2).begin("a")
     view.tell(*(JobReady(job=name, at=0) for name in "bcd"))

@@ -53,7 +53,8 @@ _COUNTED: Final = (
     ("failed, as allowed", (State.ALLOWED,)),
     ("canceled", (State.CANCELED,)),
     ("succeeded", (State.GOOD,)),
-    ("left out", (State.LEFT_OUT, State.NOT_STARTED)),
+    ("left out", (State.LEFT_OUT,)),
+    ("not started", (State.NOT_STARTED,)),
 )
 _FIRST: Final = (
     State.RUNS,
