@@ -432,6 +432,25 @@ def _again(said: str) -> str:
     return found[1]
 
 
+def test_a_check_tells_whether_the_intake_takes_the_key(
+    workspace: Workspace, server: Server
+) -> None:
+    workspace.write("name: P\njobs: { a: { steps: [x] } }\n")
+    good = workspace.to(server).run("check", "--intake")
+    assert (good.code, "the key works" in good.out) == (0, True)
+    bad = workspace.run("check", "--intake", SIGNALBOX_INTAKE_URL="http://127.0.0.1:9")
+    assert bad.code == 1
+    assert bad.err.splitlines() == ["127.0.0.1:9 cannot be reached: connection refused"]
+
+
+@pytest.mark.parametrize("named", [".", "nowhere.yml"])
+def test_a_file_that_cannot_be_read_is_named_as_it_was(workspace: Workspace, named: str) -> None:
+    ended = workspace.run("check", named)
+    assert ended.code == 2
+    assert ended.err.startswith(f"signalbox: {named}: ")
+    assert ("signalbox init" in ended.err) == (named != ".")
+
+
 def test_no_pipeline_file_says_what_to_do(workspace: Workspace) -> None:
     ended = workspace.run("run")
     assert ended.code == 2

@@ -45,5 +45,6 @@ def _ask() -> int:
     reply = line.check(within=10)
     line.close()
     good = reply.verdict is intake.Verdict.DELIVERED
-    click.echo(f"{to.place}: " + ("the key works" if good else reply.message), err=not good)
+    said = f"{to.place}: the key works" if good else reply.message
+    click.echo(said if said.startswith(to.place) else f"{to.place}: {said}", err=not good)
     return 0 if good else FAILED

@@ -128,6 +128,6 @@ def _text(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read(2 * 1024 * 1024)  # the parser's own limit is lower, and says so
     except OSError as error:
-        raise UsageError(
-            f"{path}: {error.strerror or error}", "signalbox init writes a first pipeline file"
-        ) from None
+        missing = isinstance(error, FileNotFoundError)
+        hint = "signalbox init writes a first pipeline file" if missing else "name a pipeline file"
+        raise UsageError(f"{os.path.relpath(path)}: {error.strerror or error}", hint) from None
