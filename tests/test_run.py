@@ -426,6 +426,35 @@ def test_what_goes_on_from_another_run_is_run_again_by_a_retry(workspace: Worksp
     assert (ended.code, "hello them" in ended.err) == (1, True)
 
 
+@pytest.mark.parametrize("words", [["--state", "other place"], ["sub/pipeline.yml"]], ids=str)
+def test_every_command_that_is_said_finds_the_run_where_it_lies(
+    workspace: Workspace, words: list[str]
+) -> None:
+    workspace.write(
+        """
+        name: P
+        jobs:
+          a: { steps: [exit 1], allow-failure: true }
+          g: { needs: [a], gate: Go? }
+          b: { needs: [g], steps: [exit 1] }
+        """,
+        words[0] if len(words) == 1 else "pipeline.yml",
+    )
+    workspace.commit()
+    workspace.git("init", "-q", "sub")
+    workspace.git("-C", "sub", "commit", "-qm", "all of it", "--allow-empty")
+    ended = workspace.run("run", *words)
+    said = re.findall(r"signalbox ((?:resume|show) .+)$", ended.err, re.MULTILINE)
+    assert len(said) == 3
+    ended = workspace.run(*shlex.split(said[0]))
+    assert ended.code == 1, ended.err
+    said = re.findall(r"signalbox ([a-z]+ .+)$", ended.err, re.MULTILINE)
+    assert [line.split()[0] for line in said] == ["retry", "reproduce", "logs", "show"]
+    for line in said:
+        assert workspace.run(*shlex.split(line)).code in (0, 1), line
+    assert not (workspace.path / ".signalbox").exists()
+
+
 def _again(said: str) -> str:
     found = re.search(r"^  again: +signalbox (.+)$", said, re.MULTILINE)
     assert found, said

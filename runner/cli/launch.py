@@ -223,7 +223,9 @@ def _carry_out(setup: Setup) -> tuple[int, str]:
         setup.engine.settle(interrupted=bool(finished.signal))
     code = _code(finished, journal, setup.voice)
     lost, relayed = engine.observer_errors, bool(setup.outer)
-    setup.voice.end(journal, execution, begun.target, delivered, lost, relayed=relayed)
+    setup.voice.end(
+        journal, execution, begun.target, delivered, lost, relayed=relayed, state=setup.where
+    )
     journal.close()
     return code, execution.unique_id
 

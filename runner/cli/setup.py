@@ -7,6 +7,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Callable, Container, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -203,11 +204,11 @@ class Setup:
         def commands(job: str) -> dict[str, str]:
             name = shlex.quote(job)
             said = {"again": self._again(run, name)}
-            if journal.degraded:  # no other command finds it
-                return said
-            if pin and pin.sha:
-                said["as it was"] = f"signalbox reproduce {run} --job {name} --run"
-            return {**said, "its log": f"signalbox logs {run} {name}"}
+            if not journal.degraded:  # another command finds it
+                if pin and pin.sha:
+                    said["as it was"] = f"signalbox reproduce {run} --job {name} --run"
+                said["its log"] = f"signalbox logs {run} {name}"
+            return {label: " ".join(filter(None, (one, self.where))) for label, one in said.items()}
 
         scene = msgspec.structs.replace(
             self._scene(execution, pin),
@@ -215,6 +216,15 @@ class Setup:
             picture=screen.picture(journal, execution.unique_id, self.voice.look),
         )
         return self.voice.screen(scene, self._folds(), self.clock)
+
+    @cached_property
+    def where(self) -> str:
+        """What commands must be told here to find this state; empty: they do."""
+        chosen = self.request.options.state
+        state = places.state(chosen, self.environ, self.request.place.workspace)
+        if state == places.state(None, self.environ):
+            return ""
+        return f"--state {shlex.quote(chosen or os.path.relpath(state))}"
 
     def _again(self, run: str, job: str) -> str:
         """What runs ``job`` again as it was asked for. What went on has answers and results that a
@@ -235,6 +245,7 @@ class Setup:
             parallel=self.parallel(),
             commit=f"{pin.branch or 'detached'}@{pin.sha[:7]}" if pin and pin.sha else "",
             mask=self.masker.text,
+            state=self.where,
         )
 
     def _folds(self) -> Folding | None:

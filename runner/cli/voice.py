@@ -184,6 +184,7 @@ class Voice:
         errors: Sequence[str],
         *,
         relayed: bool = False,
+        state: str = "",
     ) -> None:
         """The last lines: what is delivered or waiting, where to look."""
         console = self._console
@@ -197,8 +198,8 @@ class Voice:
             console.warn(f"events are in memory only: {journal.degraded}")
         if delivered is None or target is None:
             how = "reported through the run around it" if relayed else "local: nothing was sent"
-            kept = "" if journal.degraded else f"; signalbox show {execution.unique_id[:8]}"
-            console.say(f"{how}{kept}")
+            show = " ".join(filter(None, ("signalbox show", execution.unique_id[:8], state)))
+            console.say(how if journal.degraded else f"{how}; {show}")
             return
         if delivered.sent:
             lines = f", {counted(delivered.lines, 'log line')}" if delivered.lines else ""

@@ -131,9 +131,9 @@ def _waiting(look: Look, scene: Scene, gate: PlannedGate, question: str) -> Iter
     asks = look.paint(plain(scene.mask(question)), Paint.STRONG)
     yield f"{mark} {look.facts(asks, *_terms(gate))}"
     resume = f"signalbox resume {short(scene.execution.unique_id)}"
-    key = shlex.quote(gate.key)
-    yield f"  yes: {resume} --approve {key}"
-    yield f"  no:  {resume} --reject {key}"
+    there = " ".join(filter(None, (shlex.quote(gate.key), scene.state)))
+    yield f"  yes: {resume} --approve {there}"
+    yield f"  no:  {resume} --reject {there}"
 
 
 def _terms(gate: PlannedGate) -> Iterator[str]:

@@ -30,6 +30,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """``main@4f2a91c``, when known."""
     mask: Callable[[str], str] = str
     """Hides secrets in what the plan says; notices and output are masked already."""
+    state: str = ""
+    """What commands must be told to find it, ``--state DIR``; empty: they do."""
     commands: Callable[[str], Mapping[str, str]] = again
     """What to type when the job of this key has failed, by what it is for."""
     picture: Callable[[], Iterable[str]] = tuple
