@@ -49,6 +49,7 @@ def _told(search: Search, group: tuple[int, int, int], runs: Sequence[Any]) -> P
         repository=search.words.of(search.db, group[1]),
         branch=search.words.of(search.db, group[2]),
         runs=len(runs),
+        ended=len(whole),
         failed=failed,
         failure_rate=failed / len(whole) if whole else 0.0,
         p50=percentile(durations, 50),

@@ -117,9 +117,11 @@ class PipelineRow(msgspec.Struct, frozen=True, kw_only=True):
     branch: str = ""
     """Empty: of all branches that were asked for."""
     runs: int
+    ended: int
+    """With success or error; partial retries do not count."""
     failed: int
     failure_rate: float
-    """0 to 1, of those that ended with success or error; partial retries do not count."""
+    """0 to 1, of those that ended."""
     p50: int | None
     p95: int | None
     last: str

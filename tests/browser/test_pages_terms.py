@@ -4,8 +4,9 @@ import pytest
 
 from runner.event import Status
 from runner.report import tell
-from runner.viewer.pages import address, beside, terms
-from runner.viewer.pages.address import Search, When
+from runner.viewer.pages import address, beside, pipelines, terms
+from runner.viewer.pages.address import Overview, Search, When
+from runner.viewer.rows import PipelineRow
 from tests import told as cases
 
 
@@ -82,3 +83,25 @@ def test_what_differs_between_two_executions_is_marked() -> None:
     assert test is not None
     assert test.turned
     assert jobs["new"].cells[0] is None
+
+
+def test_the_share_that_failed_is_of_those_that_ended_as_it_is_in_each_row() -> None:
+    """One failed, one was good, three still run or wait."""
+    row = PipelineRow(
+        name="Gated",
+        repository="",
+        runs=5,
+        ended=2,
+        failed=1,
+        failure_rate=0.5,
+        p50=None,
+        p95=None,
+        last="a",
+        last_status="blocked",
+        last_start=0,
+        last_duration=None,
+        spark=(),
+    )
+    shown = pipelines.page(Overview(), [row], now=0)
+    (tile,) = (tile for tile in shown.tiles if tile.title == "Failed")
+    assert tile.aside == shown.lines[0].rate_text == "50 %"

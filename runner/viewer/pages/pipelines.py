@@ -171,12 +171,13 @@ def _heads(asked: Overview) -> Iterator[Head]:
 
 def _tiles(rows: Sequence[PipelineRow]) -> Iterator[Tile]:
     runs, failed = sum(row.runs for row in rows), sum(row.failed for row in rows)
+    ended = sum(row.ended for row in rows)
     broken = sum(row.last_status == "error" for row in rows)
     waiting = sum(row.last_status == "blocked" for row in rows)
     running = sum(row.last_status == "running" for row in rows)
     yield Tile(title="Pipelines", text=f"{len(rows):,}")
     yield Tile(title="Runs", text=f"{runs:,}")
-    yield Tile(title="Failed", text=f"{failed:,}", aside=_percent(failed / runs if runs else 0))
+    yield Tile(title="Failed", text=f"{failed:,}", aside=_percent(failed / ended if ended else 0))
     yield Tile(title="Broken now", text=f"{broken:,}", aside="whose last run failed")
     yield Tile(title="In progress", text=f"{running:,}", aside=f"{waiting:,} at a gate")
 
