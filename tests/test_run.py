@@ -501,6 +501,15 @@ def test_a_dry_run_prints_the_very_bytes_and_runs_nothing(
     assert not server.requests
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999", "many"])
+def test_a_measure_is_a_finite_number(workspace: Workspace, number: str) -> None:
+    workspace.write("name: P\njobs: { a: { steps: [touch ran] } }\n")
+    for command in (["run"], ["exec", "touch", "ran"]):
+        ended = workspace.run(command[0], "--measure", f"size:{number}", *command[1:])
+        assert (ended.code, f"'size:{number}' is not key:number" in ended.err) == (2, True)
+    assert not (workspace.path / "ran").exists()
+
+
 def test_queue_time_and_parent_are_reported(workspace: Workspace, server: Server) -> None:
     workspace.write("name: P\njobs: { a: { steps: ['true'] } }\n")
     asked = str(time.time() - 5)

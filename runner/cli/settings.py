@@ -4,6 +4,7 @@ The one reader of environment variables (interface, section 5; which of them ste
 "Environment"). Reads, checks the form, decides nothing.
 """
 
+import math
 import re
 import uuid
 from collections.abc import Mapping, MutableMapping
@@ -179,7 +180,10 @@ def measures(texts: tuple[str, ...], where: str) -> dict[str, float]:
         try:
             found[key] = float(value)
         except ValueError:
-            raise UsageError(f"{where}: {key}:{value} is not key:number") from None
+            found[key] = math.nan
+        if not math.isfinite(found[key]):  # JSON has no other
+            text = f"{key}:{value}"
+            raise UsageError(f"{where}: {text!r} is not key:number", "write it as bundle.kb:812")
     return found
 
 
