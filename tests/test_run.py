@@ -501,6 +501,22 @@ def test_a_dry_run_prints_the_very_bytes_and_runs_nothing(
     assert not server.requests
 
 
+def test_a_plan_names_steps_as_a_run_does(workspace: Workspace) -> None:
+    workspace.write("""
+        name: P
+        parameters: { TO: { default: staging } }
+        jobs:
+          a:
+            matrix: { V: [1, 2] }
+            steps: ['echo "$HOME"', { name: $V to $TO, run: "true" }]
+    """)
+    rows = workspace.run("plan", "--json").json
+    assert [row["steps"] for row in rows] == [
+        ['echo "$HOME"', "1 to staging"],
+        ['echo "$HOME"', "2 to staging"],
+    ]
+
+
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999", "many"])
 def test_a_measure_is_a_finite_number(workspace: Workspace, number: str) -> None:
     workspace.write("name: P\njobs: { a: { steps: [touch ran] } }\n")

@@ -18,7 +18,7 @@ from runner.executors import Command, Place, Sink, Stop
 from runner.journal import Change
 from runner.notice import Exit, Image
 from runner.pipeline import Job
-from runner.plan import Decision, Plan, PlannedGate, PlannedJob
+from runner.plan import Decision, Plan, PlannedGate, PlannedJob, fill, variables
 from runner.timing import spoken
 
 
@@ -88,7 +88,7 @@ def as_json(plan: Plan, way: str = "") -> bytes:
     """Jobs in the order in which they can start, gates among them. ``way``: how the workspace gets
     into containers.
     """
-    rows = [_row(node, way) for node in order(plan)]
+    rows = [_row(plan, node, way) for node in order(plan)]
     return msgspec.json.format(msgspec.json.encode(rows), indent=2)
 
 
@@ -166,12 +166,13 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     steps: tuple[str, ...] = ()
 
 
-def _row(node: PlannedJob | PlannedGate, way: str) -> _Row:
+def _row(plan: Plan, node: PlannedJob | PlannedGate, way: str) -> _Row:
     decision = node.decision.value
     if isinstance(node, PlannedGate):
         return _Row(
             key=node.key, kind="gate", name=node.question, decision=decision, needs=node.needs
         )
+    known = variables(plan.pipeline, plan.parameters, node)
     return _Row(
         key=node.key,
         kind="job",
@@ -184,5 +185,5 @@ def _row(node: PlannedJob | PlannedGate, way: str) -> _Row:
         workspace=way if node.job.image else "",
         condition=node.job.condition.value,
         matrix=node.leg,
-        steps=tuple(step.name for step in node.job.steps),
+        steps=tuple(fill(step.name, {**known, **step.env}) for step in node.job.steps),
     )
