@@ -726,3 +726,15 @@ def test_a_state_that_is_kept_from_us_is_no_missing_one(
     assert (code, "Permission denied" in said) == (4, True), said
     assert "no executions" not in said
     assert "goes on" not in said
+
+
+@root_only
+def test_a_disk_without_room_for_shared_memory_is_full_and_nobody_waits(small_disk: str) -> None:
+    """A connection that failed kept its lock, and the next one waited for that: 10 s a command."""
+    subprocess.run(["mount", "-o", "remount,size=64k", small_disk], check=True)
+    said = Warnings()
+    journal = Journal.open(f"{small_disk}/state", warn=said)
+    assert journal.degraded.endswith("database or disk is full")
+    assert begun(journal)
+    journal.close()
+    assert len(said) == 1

@@ -178,9 +178,13 @@ def connect(uri: str, *, shared: bool = False) -> sqlite3.Connection:
     db = sqlite3.connect(
         uri, uri=True, isolation_level=None, timeout=BUSY, check_same_thread=not shared
     )
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA trusted_schema = OFF")
-    db.execute("PRAGMA cell_size_check = ON")
+    try:
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA cell_size_check = ON")
+    except BaseException:
+        db.close()  # or it keeps its lock, and whoever tries otherwise waits for that
+        raise
     return db
 
 
