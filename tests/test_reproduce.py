@@ -222,11 +222,12 @@ def test_an_image_is_told_with_digest_and_platform() -> None:
     assert """bash -eo pipefail -c 'pytest -k '"'"'a or b'"'"']0;owned'""" in told
 
 
-@pytest.mark.parametrize("command", ["reproduce", "retry"])
+@pytest.mark.parametrize("command", ["reproduce", "retry", "export run.tar"])
 def test_of_one_command_only_the_command_can_be_run_again(
     workspace: Workspace, command: str
 ) -> None:
     assert workspace.run("exec", "--", "false").code == 1
-    refused = workspace.run(command)
+    refused = workspace.run(*command.split())
     assert refused.code == 5
     assert "was one command, not a pipeline" in refused.err
+    assert not (workspace.path / "run.tar").exists()

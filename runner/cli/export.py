@@ -19,6 +19,7 @@ def command(names: tuple[str, ...], state: str | None) -> int:
     signalbox export 1f3a run.tar
     """
     from runner.cli import custody, launch, parcel, past, places
+    from runner.cli.origin import see_pipeline
     from runner.seal import Trust
 
     if len(names) > 2:  # noqa: PLR2004 - a run and a file
@@ -30,6 +31,7 @@ def command(names: tuple[str, ...], state: str | None) -> int:
     )
     try:
         stored = journal.find(names[0] if len(names) > 1 else "latest")
+        see_pipeline(stored)  # nobody could take it in
         trust = parcel.pack(journal, stored, names[-1], os.environ)
     finally:
         journal.close()
