@@ -479,3 +479,21 @@ def test_an_answer_for_later_leaves_it_blocked(workspace: Workspace) -> None:
         assert terminal.end() == 75
     unasked = workspace.run("resume", "--approve", "a", "--ask")
     assert (unasked.code, "needs a terminal" in unasked.err) == (75, True)
+
+
+def test_a_gate_that_was_answered_is_no_longer_waited_at(workspace: Workspace) -> None:
+    workspace.write("name: P\njobs: { a: { steps: ['true'] }, g: { needs: [a], gate: Go? } }\n")
+    workspace.git("remote", "remove", "origin")
+    workspace.commit()
+    assert workspace.run("run").code == 75
+    assert workspace.run("list").out.splitlines()[1].startswith("? ")
+    assert "waiting for an answer" in workspace.run("show").out
+    blocked = workspace.run("list", "--json").json[0]["id"]
+    assert workspace.run("resume", "--approve", "g").code == 0
+    onward, answered = workspace.run("list", "--json").json
+    assert answered["answered_by"] == onward["id"]
+    assert answered["branch"] == "main", "HEAD's, though the events carry no git"
+    assert workspace.run("list").out.splitlines()[2].startswith("→ ")
+    shown = workspace.run("show", blocked).out
+    assert "answered, was blocked after" in shown
+    assert "waiting for an answer" not in shown

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from runner import commit, errors, execution
 from runner.cli import containers, launch, pid1, places
 from runner.cli import settings as environment
-from runner.cli.recipe import Found, pin_of
+from runner.cli.past import pin_of
+from runner.cli.recipe import Found
 from runner.cli.voice import Voice
 from runner.commit import checkout
 from runner.console import Scene

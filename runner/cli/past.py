@@ -10,6 +10,7 @@ import msgspec
 
 from runner import event, report
 from runner.cli import places, settings
+from runner.commit import Pin
 from runner.errors import UsageError
 from runner.execution import MILLISECOND, clock, rfc3339
 from runner.intake import target
@@ -122,10 +123,17 @@ def _delivery(tally: Tally) -> report.Delivery:
     )
 
 
+def pin_of(stored: Stored) -> Pin | None:
+    """The commit that was checked out."""
+    pin = stored.header.pin
+    return msgspec.json.decode(pin, type=Pin | None) if pin else None
+
+
 def listed(journal: Journal, stored: Stored, environ: Mapping[str, str]) -> Listed:
     """One line of the list."""
     execution = stored.header.execution
     git = msgspec.json.decode(stored.git, type=event.Git) if stored.git else None
+    pin = pin_of(stored)  # what HEAD was, also where the events must leave git out
     took = (stored.ended_at - execution.start) // MILLISECOND if stored.ended_at else None
     return Listed(
         id=stored.id,
@@ -133,6 +141,7 @@ def listed(journal: Journal, stored: Stored, environ: Mapping[str, str]) -> List
         status=stored.status or event.Status.RUNNING,
         start=execution.start,
         duration_ms=took,
-        branch=(git.branch or git.tag or "") if git else "",
+        branch=(git.branch or git.tag or "") if git else pin.branch if pin else "",
+        answered_by=stored.answered_by,
         delivery=_delivery(journal.tally(execution=stored.id, binding=binding(environ))),
     )

@@ -14,7 +14,6 @@ import msgspec
 from runner import manifest, plan, report
 from runner.cli import custody, past, places
 from runner.cli.origin import here, see_pipeline
-from runner.commit import Pin
 from runner.errors import UsageError
 from runner.event import Status
 from runner.execution import Execution
@@ -232,7 +231,7 @@ def _recipe(
     results = _outputs(journal, stored, planned)
     steps = [planned.job.steps[index] for index in chosen]
     variables = _variables(whole, planned, results)
-    pin = pin_of(stored)
+    pin = past.pin_of(stored)
     inside = os.path.dirname(os.path.relpath(stored.header.file, stored.header.workspace))
     image = plan.fill(planned.job.image, variables)
     ran = results[planned.key].image if planned.key in results else None
@@ -254,12 +253,6 @@ def _recipe(
         platform=ran.platform if ran else "",
         before=tuple(step.name for step in planned.job.steps[: min(chosen)]),
     )
-
-
-def pin_of(stored: Stored) -> Pin | None:
-    """The commit that was checked out."""
-    pin = stored.header.pin
-    return msgspec.json.decode(pin, type=Pin | None) if pin else None
 
 
 def _kept(

@@ -196,6 +196,11 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery = Delivery()
 
     @property
+    def gone_on(self) -> bool:
+        """It was blocked, and another execution goes on from it: nobody is waited for."""
+        return any(kin.resumed_from == self.id for kin in self.chain)
+
+    @property
     def jobs(self) -> tuple[JobTold, ...]:
         """All jobs, stage by stage."""
         return tuple(job for stage in self.stages for job in stage.jobs)

@@ -78,7 +78,7 @@ def _parts(told: Told, summaries: Iterable[str]) -> Iterator[str]:
 
 
 def _verdict(told: Told) -> Iterator[str]:
-    how = ended(told.status, told.duration_ms)
+    how = ended(told.status, told.duration_ms, gone_on=told.gone_on)
     yield f"## {_SIGN[told.status]} {escape(told.name)}: {how}\n"
     facts = [escape(told.id[:8]), escape(commit(told)), moment(told.start)]
     facts += [f"executing {_spoken(told.execution_ms)}"] if told.jobs else []

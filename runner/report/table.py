@@ -32,6 +32,8 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int | None = None
     """None: not known, it has not ended."""
     branch: str = ""
+    answered_by: str = ""
+    """The unique id of the execution that goes on from it, when it was blocked."""
     delivery: Delivery = Delivery()
 
 
@@ -43,7 +45,7 @@ def table(listed: Sequence[Listed], look: Look, *, now: int) -> str:
     widths = _widths(rows, look)
     head = look.paint("  " + _line(_TITLES, widths, look), Paint.FAINT)
     body = (
-        f"{mark_of(one.status, look)} {_line(columns, widths, look)}"
+        f"{mark_of(one.status, look, gone_on=bool(one.answered_by))} {_line(columns, widths, look)}"
         for one, columns in zip(listed, rows[1:], strict=True)
     )
     return "\n".join((head, *body)) + "\n"

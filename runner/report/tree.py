@@ -105,17 +105,22 @@ def waterfall(told: Told, look: Look) -> list[str]:
     return [*lines, *_wrapped(look, _path(told, look))]
 
 
-def mark_of(status: Status, look: Look, *, allowed: bool = False) -> str:
-    """The mark of a status in its colour."""
-    mark, paint, _ = _MARKS[status]
+_GONE_ON: Final = (Mark.CHOSEN, Paint.FAINT, "answered, was blocked after")
+"""A gate that nobody waits at any more."""
+
+
+def mark_of(status: Status, look: Look, *, allowed: bool = False, gone_on: bool = False) -> str:
+    """The mark of a status in its colour; ``gone_on``: from what was blocked."""
+    mark, paint, _ = _GONE_ON if gone_on else _MARKS[status]
     if allowed and status is Status.ERROR:
         mark, paint = Mark.WARN, Paint.WARN
     return look.paint(look.mark(mark), paint)
 
 
-def ended(status: Status, duration_ms: int) -> str:
+def ended(status: Status, duration_ms: int, *, gone_on: bool = False) -> str:
     """``failed in 6.4 s``."""
-    return f"{_MARKS[status][2]} {spoken(duration_ms * MILLISECOND)}"
+    words = (_GONE_ON if gone_on else _MARKS[status])[2]
+    return f"{words} {spoken(duration_ms * MILLISECOND)}"
 
 
 def short(unique_id: str) -> str:
@@ -147,10 +152,10 @@ def why(failure: Failure) -> str:
 
 
 def _head(told: Told, look: Look) -> Iterator[str]:
-    paint = _MARKS[told.status][1]
-    how = look.paint(ended(told.status, told.duration_ms), paint)
+    paint = (_GONE_ON if told.gone_on else _MARKS[told.status])[1]
+    how = look.paint(ended(told.status, told.duration_ms, gone_on=told.gone_on), paint)
     name = look.paint(plain(told.name), Paint.STRONG)
-    yield f"{mark_of(told.status, look)} {look.facts(name, how)}"
+    yield f"{mark_of(told.status, look, gone_on=told.gone_on)} {look.facts(name, how)}"
     subject = plain((told.git.message or "").partition("\n")[0]) if told.git else ""
     yield from _wrapped(look, [told.id, commit(told), subject])
     hand = "started by hand" if told.manual else ""
@@ -393,7 +398,8 @@ def _story(told: Told, look: Look) -> Iterator[str]:
         began = began or (f"retries {short(kin.retries)}" if kin.retries else "the first")
         here = "this one" if kin.id == told.id else ""
         line = look.facts(short(kin.id), began, _so_far(kin), here)
-        yield f"  {mark_of(kin.status, look)} {fit(line, look.width - 4, look.dots)}"
+        mark = mark_of(kin.status, look, gone_on=bool(kin.answers))
+        yield f"  {mark} {fit(line, look.width - 4, look.dots)}"
         yield from (f"    {fit(said, look.width - 4, look.dots)}" for said in _answers(kin))
 
 

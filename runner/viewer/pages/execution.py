@@ -144,8 +144,7 @@ def page(
         faults=faults(drawn, tails or {}),
         tab=tab,
         tabs=tuple(_tabs(told, tab)),
-        waits=told.status is Status.BLOCKED
-        and not any(kin.resumed_from == told.id for kin in told.chain),
+        waits=told.status is Status.BLOCKED and not told.gone_on,
         part=_row_of(drawn, part),
         log=log,
         beside=side,
