@@ -190,9 +190,9 @@ def fill(state: str, events: int) -> None:
         futures.append(store.writer.submit(Batch(events=taken)))
         if len(futures) >= 64:
             futures.pop(0).result()
-            print(f"\r{number * each:,} events", end="", file=sys.stderr)
+            if sys.stderr.isatty():
+                print(f"\r{number * each:,} events", end="", file=sys.stderr)
     store.close()
-    print(file=sys.stderr)
 
 
 QUERIES = {
