@@ -65,23 +65,24 @@ class Place:
         for what must not be used and ``OSError`` for what cannot be.
         """
         os.makedirs(os.path.dirname(self.state), exist_ok=True)
-        if os.path.isdir(self.state) and not os.path.islink(self.state):
-            self._refuse_others()
-        self._folder(self.state)
+        self._folder(self.state, self._refuse_others)
         self._folder(self._runs)
         with suppress(FileExistsError):
             self.write(os.path.join(self.state, ".gitignore"), b"*\n")
         for suffix in ("", "-wal", "-shm"):
             self._file(self.path + suffix)
 
-    def _folder(self, path: str) -> None:
-        """Make a directory, or look at the one that is there."""
+    def _folder(self, path: str, see: Callable[[], None] = lambda: None) -> None:
+        """Make a directory, or look at the one that is there, and ``see`` that before it is
+        changed.
+        """
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
             found = self._look(path)
             if not stat.S_ISDIR(found.st_mode):
                 raise SurroundingsError(f"{path} is not a directory", ELSEWHERE) from None
+            see()
             self._correct(path, found, 0o700)
             return
         os.chmod(path, 0o700)  # whatever the umask

@@ -511,3 +511,28 @@ def test_a_directory_that_is_gone_is_said(workspace: Workspace) -> None:
     )
     assert done.returncode == 4
     assert "current directory is gone" in done.stderr
+
+
+def test_an_empty_word_is_no_command(workspace: Workspace) -> None:
+    ended = workspace.run("exec", "--", "")
+    assert (ended.code, ended.err) == (127, "signalbox: an empty word names no command\n")
+
+
+def test_a_retry_of_a_command_is_refused_whatever_it_ended_with(workspace: Workspace) -> None:
+    for command, code in (("true", 0), ("false", 1)):
+        assert workspace.run("exec", command).code == code
+        refused = workspace.run("retry")
+        assert refused.code == 5
+        assert "was one command, not a pipeline" in refused.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_D17_a_strangers_state_is_refused_before_the_command_starts(workspace: Workspace) -> None:
+    state = workspace.path / ".signalbox"
+    state.mkdir(0o700)
+    (state / "journal.db").touch()
+    os.chown(state, 1234, 1234)
+    refused = workspace.run("exec", "touch", "ran")
+    assert refused.code == 4
+    assert "belongs to user 1234" in refused.err
+    assert not (workspace.path / "ran").exists()

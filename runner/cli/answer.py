@@ -100,7 +100,8 @@ def _form(said: Said) -> None:
         raise UsageError("nothing is answered", "say --approve GATE or --reject GATE")
     both = set(said.approved) & set(said.rejected)
     if both:
-        raise UsageError(f"{', '.join(sorted(both))} is both approved and rejected")
+        names = ", ".join(sorted(both))
+        raise UsageError(f"{names} is both approved and rejected", "say one of the two")
 
 
 def _open_gates(journal: Journal, stored: Stored) -> dict[str, GateWaiting]:

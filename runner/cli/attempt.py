@@ -41,6 +41,7 @@ def request(
         journal = launch.open_journal(state, os.path.dirname(state), warnings.append, environ)
         try:
             stored = origin.here(journal.find(run), state)
+            origin.see_pipeline(stored)
             _see_ended(stored, again)
             journal.see_alone(stored, owner())
             warnings += _tried(journal, stored)

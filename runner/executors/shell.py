@@ -107,7 +107,8 @@ def search(name: str, path: str, cwd: str) -> str:
     if files:
         reason, code, message = Reason.NOT_EXECUTABLE, NOT_EXECUTABLE, f"{files[0]}: not executable"
     else:
-        reason, code, message = Reason.COMMAND_NOT_FOUND, NOT_FOUND, f"{name}: not found"
+        message = f"{name}: not found" if name else "an empty word names no command"
+        reason, code = Reason.COMMAND_NOT_FOUND, NOT_FOUND
     raise NotStartedError(Exit(code=code, reason=reason, message=message))
 
 
