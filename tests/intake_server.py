@@ -100,6 +100,11 @@ class Server:
         with self._lock:
             self._script.extend(answers)
 
+    def calm(self) -> None:
+        """Nothing scripted is left: from here on as ``rule`` or ``default`` say."""
+        with self._lock:
+            self._script.clear()
+
     @property
     def events(self) -> list[Resource]:
         """Every resource that was stored, in order, resends included."""
