@@ -51,7 +51,8 @@ def _load_msgspec() -> None:
     for what this Python's ``typing`` has, too.
     """
     if "typing_extensions" not in sys.modules:
-        sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # "there is none"
+        # How an import is told that there is no such module; typeshed knows modules alone.
+        sys.modules["typing_extensions"] = None  # type: ignore[assignment]
         import msgspec  # noqa: F401 - loaded is all it is to be
 
         del sys.modules["typing_extensions"]

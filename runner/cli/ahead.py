@@ -1,7 +1,7 @@
 """What ``exec`` does before its command starts, and that it ends with the command's code.
 
 Owns the order: everything a person said is checked, the execution has its ids and a directory, HEAD
-is pinned; then the command starts, 25 ms before what reports it is loaded (``wrap``). From there on
+is pinned; then the command starts, 20 ms before what reports it is loaded (``wrap``). From there on
 nothing that goes wrong with us can change the code.
 """
 
@@ -19,17 +19,17 @@ from runner import files
 from runner.cli import identity, places
 from runner.cli import settings as environment
 from runner.cli.caller import Caller
+from runner.cli.identity import Reserved
 from runner.cli.pid1 import PASSED, SI_KERNEL
+from runner.cli.settings import Outer
 from runner.cli.words import Exec
 from runner.commit import Look, safe_directory
-from runner.execution import Execution
 from runner.executors import Command
 from runner.executors.foreground import Foreground
 from runner.state import Place
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loaded when the command runs
     from runner.cli.sidecar import Sidecar
-    from runner.intake import Target
 
 _TITLE: Final = 80
 """Characters of a command line that name a step."""
@@ -43,14 +43,6 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: str
 
 
-class Reserved(msgspec.Struct, frozen=True, kw_only=True):
-    """An execution that has its ids and its directory, and no row yet."""
-
-    execution: Execution
-    state: Place
-    target: "Target | None"
-
-
 class Started(msgspec.Struct, frozen=True, kw_only=True):
     """A command that runs, and all that was found out before it did."""
 
@@ -61,8 +53,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     look: Look
     place: places.Place
     warnings: list[str]
-    reserved: Reserved | None
-    """None: it is a step of the run around us."""
+    told: Reserved | Outer
+    """Where it is reported: as an execution of its own, or as a step of the run around us."""
 
 
 def run(words: Exec, environ: Mapping[str, str], look: Look) -> int:
@@ -90,7 +82,7 @@ def run(words: Exec, environ: Mapping[str, str], look: Look) -> int:
 
 def _sidecar(started: Started) -> "Sidecar | None":
     """What loads requests on another core. Forked before there are threads."""
-    if not (started.reserved and started.reserved.target):
+    if not isinstance(started.told, Reserved) or not started.told.target:
         return None
     from runner.cli import sidecar
 
@@ -106,11 +98,11 @@ def _start(words: Exec, environ: Mapping[str, str], look: Look) -> Started:
     called = _names(words, caller)
     caller.see_plain((called.pipeline, called.job))
     place = places.Place(file=f"{here}/", workspace=places.top_level(here) or here)
-    nested = caller.outer(local=words.options.local)
-    reserved = None if nested else _reserve(words, caller, called, place)
+    outer = caller.outer(local=words.options.local)
+    told = outer or _reserve(words, caller, called, place)
     env = environment.untouched(caller.environ)
-    if reserved:
-        env |= _ours(reserved, caller, called, place)
+    if isinstance(told, Reserved):
+        env |= _ours(told, caller, called, place)
     foreground = Foreground(words.arguments, _hold_signals(), caller.clock)
     look.pin()  # the command may change what HEAD is
     foreground.start(Command(script="", cwd=here, env=env))
@@ -122,7 +114,7 @@ def _start(words: Exec, environ: Mapping[str, str], look: Look) -> Started:
         look=look,
         place=place,
         warnings=warnings,
-        reserved=reserved,
+        told=told,
     )
 
 

@@ -19,7 +19,7 @@ from runner import event, scope
 from runner.commit import Pin
 from runner.event import Event, PipelineEvent, Status
 from runner.execution import Execution
-from runner.journal import Header, Past, State, StoredEvent, Unsent
+from runner.journal import Header, Past, StoredEvent, Unsent, waiting_jobs
 
 EVENT: Final = 1024 * 1024
 """Bytes of one event."""
@@ -79,11 +79,7 @@ def _past(past: Past) -> None:
 
 
 def _logs(past: Past) -> None:
-    waits = {
-        one.id
-        for one in past.events
-        if one.level == "job" and one.final and one.state is State.WAITING
-    }
+    waits = waiting_jobs(past.events)
     jobs = [log.job for log in past.logs]
     _see(len(set(jobs)) == len(jobs), "a log goes on twice in it")
     for log in past.logs:

@@ -11,7 +11,7 @@ from typing import IO, Final
 
 import msgspec
 
-from runner.journal import Journal, Section, State, Stored, StoredEvent, Unsent
+from runner.journal import Journal, Section, Stored, StoredEvent, Unsent, waiting_jobs
 
 LIMIT: Final = 16 * 1024 * 1024
 """Bytes of a log that travel."""
@@ -31,11 +31,7 @@ def tail(file: IO[bytes]) -> IO[bytes]:
 
 def unsent(journal: Journal, stored: Stored, events: tuple[StoredEvent, ...]) -> Iterator[Unsent]:
     """Where logs go on, of jobs whose final event waits: who sends that sends their lines."""
-    waits = {
-        event.id
-        for event in events
-        if event.level == "job" and event.final and event.state is State.WAITING
-    }
+    waits = waiting_jobs(events)
     for log in journal.unsent(stored.id):
         path = os.path.join(journal.directory(stored.id), f"{log.job}.log")
         if log.job in waits and os.path.isfile(path) and not os.path.islink(path):

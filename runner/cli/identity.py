@@ -9,11 +9,15 @@ import uuid
 from collections.abc import Container
 from typing import TYPE_CHECKING, Final
 
-from runner import providers
-from runner.execution import MILLISECOND, Execution, Link
+import msgspec
 
-if TYPE_CHECKING:
-    from runner.cli.caller import Caller
+from runner import providers
+from runner.cli.caller import Caller
+from runner.execution import MILLISECOND, Execution, Link
+from runner.state import Place
+
+if TYPE_CHECKING:  # 5 ms that the command of ``exec`` does not wait for
+    from runner.intake import Target
     from runner.journal import Owner
 
 _NAMESPACE: Final = uuid.UUID("5f0c1f52-6c0b-5d0e-9a4e-2f6d1b7c8a90")
@@ -22,8 +26,16 @@ _CONTAINER_ID: Final = 12
 _HEX: Final = frozenset("0123456789abcdef")
 
 
+class Reserved(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution that has its ids and its directory, and no row yet."""
+
+    execution: Execution
+    state: Place
+    target: "Target | None"
+
+
 def fresh(
-    caller: "Caller",
+    caller: Caller,
     pipeline: str,
     taken: Container[str],
     *,

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from runner import plan
-from runner.cli.ahead import Reserved
+from runner.cli.identity import Reserved
 from runner.cli.places import Place
 from runner.cli.words import Options, options
 from runner.commit import Look

@@ -36,7 +36,7 @@ def flush(code: int) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         pass  # nothing is left to say, and nobody to say it to
-    except Exception as error:  # noqa: BLE001 - as the boundary
+    except Exception as error:  # noqa: BLE001 - the boundary once more; to name the error would load msgspec for --help
         if not code:
             from runner.cli import defect
 

@@ -6,10 +6,12 @@ we speak only of trouble, on standard error, when it is over. How it was started
 
 import contextlib
 import sys
+from typing import assert_never
 
 from runner import plan
 from runner.cli import launch, relay
-from runner.cli.ahead import Names, Reserved, Started
+from runner.cli.ahead import Names, Started
+from runner.cli.identity import Reserved
 from runner.cli.request import Request
 from runner.cli.settings import Outer
 from runner.cli.setup import Setup
@@ -24,11 +26,13 @@ from runner.pipeline import Job, Pipeline, Step
 
 def report(started: Started, sidecar: Sidecar | None) -> None:
     """Wait for the command's end, and report it to whom it is for."""
-    outer = started.caller.outer(local=started.words.options.local)
-    if outer:
-        _further(started, outer)
-    elif started.reserved:
-        _carry_out(started, started.reserved, sidecar)
+    match started.told:
+        case Outer() as outer:
+            _further(started, outer)
+        case Reserved() as reserved:
+            _carry_out(started, reserved, sidecar)
+        case _:
+            assert_never(started.told)
 
 
 def _carry_out(started: Started, reserved: Reserved, sidecar: Sidecar | None) -> None:

@@ -198,7 +198,7 @@ class Worker(threading.Thread):
         tags = _tags(self._image)
         tags |= {key: mask(self._fill(text)) for key, text in self.planned.job.tags.items()}
         template = self.planned.template
-        name = self._fill(template)
+        name = self._fill(template)  # the template, where there is nothing more to replace
         started = JobStarted(
             job=self.planned.key,
             name=mask(name if name != template else self.planned.name),

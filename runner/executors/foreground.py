@@ -60,7 +60,7 @@ class Foreground:
 
     @property
     def refusal(self) -> str:
-        """Why it was not started; empty: it was, or stopped before."""
+        """Why it was not started; empty: it was."""
         return self.exit.message if self.exit and not self.started else ""
 
     @property

@@ -36,7 +36,7 @@ from runner.journal.rows import (
     Unsent,
 )
 from runner.journal.store import Journal
-from runner.journal.travel import Past
+from runner.journal.travel import Past, waiting_jobs
 from runner.notice import GateWaiting
 
 __all__ = [
@@ -59,4 +59,5 @@ __all__ = [
     "StoredEvent",
     "Tally",
     "Unsent",
+    "waiting_jobs",
 ]

@@ -402,10 +402,12 @@ class Journal:
     def _see_alone(self, db: sqlite3.Connection, execution: Execution, owner: Owner) -> None:
         """A free lock was a dead run's; of another kernel's it is all that is known here."""
         for other in executions.stored(db, executions.UNFINISHED):
+            if other.header.execution.pipeline_id != execution.pipeline_id:
+                continue
             alive, theirs = self.alive(other.id), other.header.owner
             if alive is None:
                 alive = owner.boot == theirs.boot or owner.host == theirs.host
-            if alive and other.header.execution.pipeline_id == execution.pipeline_id:
+            if alive:
                 raise RefusedError(
                     f"execution {other.id[:8]} of the same chain is running",
                     f"wait until it has ended: signalbox show {other.id[:8]}",

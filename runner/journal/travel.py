@@ -5,6 +5,7 @@ it, and no more: nothing that waits here counts as sent, and no answer is taken 
 """
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -27,6 +28,13 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[Answer, ...] = ()
     logs: tuple[Unsent, ...] = ()
     """Of jobs whose final event waits: behind that, an intake takes no lines for long."""
+
+
+def waiting_jobs(events: Iterable[StoredEvent]) -> set[str]:
+    """The ids of the jobs whose final event is still to be sent, and their lines with it."""
+    return {
+        one.id for one in events if one.level == "job" and one.final and one.state is State.WAITING
+    }
 
 
 def admit(db: sqlite3.Connection, chain: tuple[Past, ...]) -> list[str]:
