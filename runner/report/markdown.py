@@ -12,7 +12,8 @@ from typing import Final
 from runner.event import Failure, Status
 from runner.execution import MILLISECOND
 from runner.report import JobTold, Told
-from runner.report.tree import commit, ended, moment, short, tree
+from runner.report.tree import tree
+from runner.report.words import commit, ended, moment, short
 from runner.terminal import Look, lines, plain
 from runner.timing import spoken
 

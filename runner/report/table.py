@@ -11,7 +11,7 @@ import msgspec
 from runner.event import Status
 from runner.execution import MILLISECOND, SECOND
 from runner.report import Delivery
-from runner.report.tree import NONE, counts, mark_of, short
+from runner.report.words import NONE, counts, mark_of, short
 from runner.terminal import Look, Paint, cells, fit, pad, plain
 from runner.timing import spoken
 

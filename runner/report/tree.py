@@ -12,7 +12,8 @@ import msgspec
 from runner.event import Failure, Status
 from runner.execution import MILLISECOND
 from runner.notice import Reason
-from runner.report import OURS, Delivery, JobTold, Kin, Question, StageTold, StepTold, Told, retried
+from runner.report import OURS, JobTold, Kin, Question, StageTold, StepTold, Told, retried
+from runner.report.words import commit, counts, ended, mark_of, moment, short, sign, why
 from runner.terminal import Look, Mark, Paint, cells, fit, plain
 from runner.timing import spoken
 
@@ -26,18 +27,6 @@ _CHAIN: Final = 20
 """Executions of a chain that are listed, the last ones."""
 _QUEUE_SHOWN: Final = 100
 """Milliseconds of waiting that are worth words."""
-
-NONE: Final = "none"
-"""No events at all."""
-
-_MARKS: Final = {
-    Status.SUCCESS: (Mark.GOOD, Paint.GOOD, "succeeded in"),
-    Status.ERROR: (Mark.BAD, Paint.BAD, "failed in"),
-    Status.CANCELED: (Mark.STOPPED, Paint.WARN, "canceled after"),
-    Status.SKIPPED: (Mark.LEFT_OUT, Paint.FAINT, "left out"),
-    Status.BLOCKED: (Mark.WAITING, Paint.WARN, "waiting for an answer after"),
-    Status.RUNNING: (Mark.RUNNING, Paint.STRONG, "running for"),
-}
 
 
 class _Bar(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,54 +94,11 @@ def waterfall(told: Told, look: Look) -> list[str]:
     return [*lines, *_wrapped(look, _path(told, look))]
 
 
-_GONE_ON: Final = (Mark.CHOSEN, Paint.FAINT, "answered, was blocked after")
-"""A gate that nobody waits at any more."""
-
-
-def mark_of(status: Status, look: Look, *, allowed: bool = False, gone_on: bool = False) -> str:
-    """The mark of a status in its colour; ``gone_on``: from what was blocked."""
-    mark, paint, _ = _GONE_ON if gone_on else _MARKS[status]
-    if allowed and status is Status.ERROR:
-        mark, paint = Mark.WARN, Paint.WARN
-    return look.paint(look.mark(mark), paint)
-
-
-def ended(status: Status, duration_ms: int, *, gone_on: bool = False) -> str:
-    """``failed in 6.4 s``."""
-    words = (_GONE_ON if gone_on else _MARKS[status])[2]
-    return f"{words} {spoken(duration_ms * MILLISECOND)}"
-
-
-def short(unique_id: str) -> str:
-    """As much of an id as a person types."""
-    return plain(unique_id[:8])
-
-
-def commit(told: Told) -> str:
-    """``main@4f2a91c``, when the commit is known."""
-    git = told.git
-    if git is None:
-        return ""
-    name = git.branch or git.tag or ""
-    return plain(f"{name}@{git.sha[:7]}" if name else git.sha[:7])
-
-
-def moment(rfc3339: str) -> str:
-    """``2026-03-02 09:15:00 UTC``."""
-    return rfc3339.replace("T", " ").partition(".")[0].removesuffix("Z") + " UTC"
-
-
-def why(failure: Failure) -> str:
-    """``Type: first line of the message``."""
-    first = next((line for line in map(plain, failure.message.splitlines()) if line), "")
-    return f"{plain(failure.type)}: {first}" if first else plain(failure.type)
-
-
 # ── above ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _head(told: Told, look: Look) -> Iterator[str]:
-    paint = (_GONE_ON if told.gone_on else _MARKS[told.status])[1]
+    _, paint, _ = sign(told.status, gone_on=told.gone_on)
     how = look.paint(ended(told.status, told.duration_ms, gone_on=told.gone_on), paint)
     name = look.paint(plain(told.name), Paint.STRONG)
     yield f"{mark_of(told.status, look, gone_on=told.gone_on)} {look.facts(name, how)}"
@@ -282,7 +228,7 @@ def _bar(part: JobTold | StepTold, ready: int, heavy: bool) -> _Bar:
     status = _status(part)
     paint = Paint.GOOD if heavy else Paint.FAINT
     if status is Status.CANCELED or (status is Status.ERROR and not part.allowed):
-        paint = _MARKS[status][1]
+        _, paint, _ = sign(status)
     end = part.offset_ms + part.duration_ms
     return _Bar(ready=ready, start=part.offset_ms, end=end, heavy=heavy, paint=paint)
 
@@ -424,19 +370,6 @@ def _foot(told: Told, look: Look) -> Iterator[str]:
     if told.delivery.waiting:
         text += f": signalbox flush {short(told.id)}"
     yield look.paint(f"events: {text}", Paint.FAINT)
-
-
-def counts(delivery: Delivery) -> str:
-    """``12 delivered, 3 waiting``; of a local execution, that."""
-    told = (
-        (delivery.delivered, "delivered"),
-        (delivery.waiting, "waiting"),
-        (delivery.held, "for another site or key"),
-        (delivery.refused, "refused"),
-        (delivery.expired, "too old"),
-        (delivery.local, "local"),
-    )
-    return ", ".join(f"{count} {word}" for count, word in told if count) or NONE
 
 
 def _spoken(milliseconds: int) -> str:

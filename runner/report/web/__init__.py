@@ -27,10 +27,10 @@ import jinja2
 from runner.event import Domain
 from runner.execution import MILLISECOND
 from runner.report import OURS
-from runner.report.tree import counts, short
 from runner.report.web.faults import faults
 from runner.report.web.prose import prose
 from runner.report.web.waterfall import tone, waterfall
+from runner.report.words import counts, short
 from runner.terminal import lines, plain
 from runner.timing import spoken
 
